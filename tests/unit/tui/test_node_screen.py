@@ -31,6 +31,11 @@ def test_a_divided_gpu_names_its_devices_and_who_has_them() -> None:
     assert msgspec.structs.replace(gpu, mig=devices).jobs == "3g.40gb 17, 1g.10gb –"
 
 
+def test_a_cordoned_gpu_says_so_before_what_limits_it() -> None:
+    gpu = msgspec.structs.replace(busy_site().nodes[0].gpus[0], is_cordoned=True)
+    assert gpu_table(NOON).column("limited").cell(GpuRow(gpu)) == "cordoned · power cap"
+
+
 async def test_host_charts_and_processes_are_on_a_small_screen() -> None:
     app = TopApp(PlayedFeed(busy_site()))
     async with app.run_test(size=(80, 24)) as pilot:

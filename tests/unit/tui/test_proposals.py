@@ -252,6 +252,9 @@ def test_gpus_are_cordoned_and_uncordoned() -> None:
     view = reduce(View(), msgspec.structs.replace(site, nodes=(cordoned, *site.nodes[1:])), 0.0)
     assert cordon_or_uncordon(view, ["gpu-01/3"]).requests == (Uncordon(node, "3"),)
     assert cordon_or_uncordon(view, ["gpu-01/GPU-a"]).requests == (Uncordon(node, "GPU-a"),)
+    bare = msgspec.structs.replace(site.nodes[0], gpus=())
+    unknown = reduce(View(), msgspec.structs.replace(site, nodes=(bare,)), 0.0)
+    assert "What runs there continues." in cordon_or_uncordon(unknown, ["gpu-01/3"]).question
     both = cordon_or_uncordon(view, ["gpu-01/3", "gpu-01/4"])
     assert both.requests == (Cordon(node, "4"),), "3 is cordoned already"
     with pytest.raises(ValueError, match="gpu-01 has no GPU “9”: its GPUs are 0, 1, 2"):

@@ -18,6 +18,7 @@ from wattline_protocol.wire.nodes.acts import Cordon, Uncordon
 from wattline_protocol.wire.reservations import ReservationView, Reserve, Unreserve
 from wattline_tui.acts.proposal import Proposal
 from wattline_tui.limits import when
+from wattline_tui.listing.places import gpu_indices
 from wattline_tui.model import View
 
 # --- nodes ------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ def _gpu(view: View, name: str) -> Gpu:
     node = view.node(NodeId(where))
     if node is None:
         raise ValueError(f"the site has no node {where[:40]}")
-    known = [str(gpu.index) for gpu in node.gpus] or [str(at) for at in range(node.gpu_count)]
+    known = gpu_indices(node)
     if gpu not in known and gpu not in _cordoned(node):
         raise ValueError(f"{node.id} has no GPU “{gpu[:40]}”: its GPUs are {listed(known, 16)}")
     return node, gpu
@@ -149,6 +150,8 @@ def _gpus(some: Sequence[Gpu]) -> str:
 
 def _continues(some: Sequence[Gpu]) -> str:
     views = [gpu for node, index in some for gpu in node.gpus if str(gpu.index) == index]
+    if len(views) < len(some):
+        return "What runs there continues."
     jobs = sorted({job for gpu in views for job in _jobs_on(gpu)})
     if not jobs:
         return "No job is on it." if len(some) == 1 else "No job is on them."

@@ -166,9 +166,11 @@ def _model(row: GpuRow) -> str:
 
 
 def _limited(row: GpuRow) -> str:
+    """Why its clocks are reduced; first why jobs are not placed on it."""
     if not row.is_whole:
         return ""
-    return reasons(row.gpu.reasons) if row.gpu.healthy else "lost"
+    why = reasons(row.gpu.reasons) if row.gpu.healthy else "lost"
+    return f"cordoned · {why}" if row.gpu.is_cordoned else why
 
 
 def _is_lost(row: GpuRow) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 from wattline_protocol.ids import NodeId
 from wattline_protocol.lists.glob import escaped
 from wattline_protocol.lists.tokens import quoted
-from wattline_protocol.views.site_views import JobView
+from wattline_protocol.views.site_views import JobView, NodeView
 from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.model import View
 from wattline_tui.themes import THEMES
@@ -53,9 +53,14 @@ def gpu_target(text: str, view: View) -> Target | None:
     """A GPU by its node and its index, `gpu-01/3`; None: there is none."""
     name, _, index = text.rpartition("/")
     node = view.node(NodeId(name))
-    if node is None or not any(str(gpu.index) == index for gpu in node.gpus):
+    if node is None or index not in gpu_indices(node):
         return None
     return Target("GPU", text, "nodes", text)
+
+
+def gpu_indices(node: NodeView) -> list[str]:
+    """Of its GPUs, also where the picture has only their number."""
+    return [str(gpu.index) for gpu in node.gpus] or [str(at) for at in range(node.gpu_count)]
 
 
 def gpu_of(subject: str, node: NodeId) -> str:

@@ -236,7 +236,7 @@ def note_of(domain: DomainView, now_s: float) -> Piece:
         lasts = "" if since is None else f" for {short(now_s - since)}"
         return f"! {watts(excess_w, is_wanted=True)} over{lasts}", "over"
     if domain.binding is not None:
-        return f"! binds {counted(domain.binding.jobs, 'job')}", "warning"
+        return f"! limits {counted(domain.binding.jobs, 'job')}", "warning"
     limit = next((one for one in domain.limits if one.is_binding), None)
     if limit is not None:
         return f"▲ {limit_line(limit, now_s)}", "warning"

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
 from wattline_protocol.ids import JobId, TaskNo
-from wattline_protocol.text.wording import digits, energy
+from wattline_protocol.text.wording import counted, digits, energy
 from wattline_protocol.views.site_views import ExplainView, JobView
 from wattline_protocol.wire.client_messages import Log
 from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunReport
@@ -312,15 +312,16 @@ def facts_of(job: JobView, now_unix_s: float) -> str:
     """The job in a few lines."""
     gpus = f"{job.gpu_count} {'GPU' if job.gpu_count == '1' else 'GPUs'}"
     ran = duration(job.elapsed_s(now_unix_s))
-    used = "–" if job.utilisation is None else f"{job.utilisation:.0%}"
+    used = "–" if job.utilisation is None else f"{job.utilisation * 100:.0f} %"
     owner = f"by {job.owner} (account {job.account}, queue {job.queue})"
     used_s = f"{digits(job.gpu_hours)} GPU-hours · {energy(job.energy_kwh)} · ${job.cost_usd:.2f}"
+    attempts = counted(job.attempt_count, "attempt")
     verdict = job.diagnosis.sentence if job.diagnosis else job.verdict
     lines = [
         f"{job.name} · {job.kind} · {job.state}{f': {job.reason}' if job.reason else ''}",
         f"{owner} · priority {job.priority} · {gpus} · ran {ran}",
         f"{used_s} · utilisation {used} · {verdict}",
-        f"cap-bound {job.cap_bound_gpu_s:.0f} GPU-seconds · attempts {job.attempt_count}",
+        f"cap-bound for {job.cap_bound_gpu_s:,.0f} GPU-seconds · {attempts}",
         *_ends(job, now_unix_s),
         *_checkpoint(job, now_unix_s),
     ]
