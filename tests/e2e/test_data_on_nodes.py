@@ -86,6 +86,27 @@ def test_a_job_finds_its_data_and_waits_for_a_store_that_is_away(
     site.until(lambda: len(list(cached.iterdir())) == 1, "its copy has left the cache")
 
 
+def test_an_output_waits_for_its_store_and_leaves_its_node_when_its_job_is_cancelled(
+    site: CliSite, store: Path
+) -> None:
+    def outputs() -> list[Path]:
+        return list((site.state("n1") / "tasks").glob("*.output"))
+
+    make = ("--makes", "made", "--", "sh", "-c", 'echo 1 > "$WATTLINE_OUTPUT/a.csv"')
+    away = store.with_name("away")
+    store.rename(away)
+    first = site.submit(*make)
+    site.until_all_shown(("RUNNING", "publishing made on n1", "store is away"), "job", first)
+    assert len(outputs()) == 1
+    site.wattline("cancel", first)
+    site.until_state(first, "CANCELLED")
+    site.until(lambda: not outputs(), "its output has left the node")
+    away.rename(store)
+    site.until_state(site.submit(*make), "COMPLETED")
+    assert site.json("data", "show", "made")["version"] == 1
+    site.until(lambda: not outputs(), "what is published leaves the node")
+
+
 def test_damaged_data_is_fetched_once_more_and_then_refused(site: CliSite, store: Path) -> None:
     add(site, "worn", {"a.csv": b"good", "b.csv": b"also good"})
     kept = objects(store, b"also good")
