@@ -134,7 +134,8 @@ class JobActs(RequestClient):
     def requeue(self, jobs: Jobs, *, dry_run: bool = False, from_scratch: bool = False) -> Acted:
         """Requeue running jobs, and those that have ended without success; costs no retry.
 
-        `from_scratch`: they may begin at step 0 if no checkpoint is intact.
+        `from_scratch`: they may begin at step 0 if no checkpoint is intact; pending ones give up a
+        checkpoint that they wait for.
         """
         which = self.understood(selection(jobs))
 

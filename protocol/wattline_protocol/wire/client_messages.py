@@ -139,7 +139,8 @@ class Requeue(msgspec.Struct, frozen=True, tag_field="t", tag="requeue"):
     is_dry_run: bool = False
     after: Serial[JobId] = NEWEST
     from_scratch: bool = False
-    """Sets `recovery.from_scratch`: they may begin at step 0 if no checkpoint is intact."""
+    """Sets `recovery.from_scratch`: they may begin at step 0 if no checkpoint is intact. Pending
+    ones give up a checkpoint that they wait for."""
 
 
 class Update(msgspec.Struct, frozen=True, tag_field="t", tag="update"):
