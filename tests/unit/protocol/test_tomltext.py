@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from wattline_protocol.text.toml import document_text, key_lines, line_of, value_text
+from wattline_protocol.text.toml_fields import MAX_COMPARED_CHARS, nearest
 
 TEXT = '''\
 # a comment with = and [brackets]
@@ -97,3 +98,16 @@ def test_a_document_is_read_back() -> None:
         "table": [{"a": 1}, {"a": 2}],
     }
     assert tomllib.loads(document_text(document)) == document
+
+
+def test_of_many_words_the_nearest_is_among_those_that_begin_and_end_alike() -> None:
+    words = [f"n{number:05}" for number in range(20_000)]
+    assert nearest("n01234x", words) == "n01234"
+    assert nearest("zzz", words) == ""
+
+
+def test_a_word_too_long_for_a_slip_has_no_nearest_one() -> None:
+    long = "x" * MAX_COMPARED_CHARS
+    assert nearest(long[1:], [long]) == long
+    assert nearest(f"{long}y", [long, f"{long}z"]) == ""
+    assert nearest(long, [f"{long}z"]) == ""

@@ -59,6 +59,8 @@ class DataBook:
     """Removed ones too, in order of their numbers."""
     made_into: dict[tuple[OriginKind, str], dict[str, None]] = field(default_factory=dict)
     """By kind and name of an origin: versions that were made from it."""
+    latest: dict[str, DataVersionRecord] = field(default_factory=dict)
+    """The highest published version of each set that has one."""
     count: int = 0
     """Of versions, removed ones included."""
     counts: Counter[UserName] = field(default_factory=Counter)
@@ -111,6 +113,18 @@ class DataBook:
                 made = self.made_into.setdefault((origin.kind, origin.name), {})
                 made[record.reference] = None
         of_set[record.number] = record
+        self._note_latest(record)
+
+    def _note_latest(self, record: DataVersionRecord) -> None:
+        known = self.latest.get(record.name)
+        if record.state == "published" and (known is None or known.number <= record.number):
+            self.latest[record.name] = record
+        elif known is not None and known.number == record.number:
+            del self.latest[record.name]
+            for before in reversed(self.versions[record.name].values()):
+                if before.state == "published":
+                    self.latest[record.name] = before
+                    return
 
     def _count_bytes(self, version: DataVersionRecord | None, by: int) -> None:
         if version is not None and version.deleted_unix_s is None:
@@ -169,8 +183,7 @@ class DataBook:
         name, alias = reference.name, reference.alias
         of_set = self.versions[name]
         if alias == LATEST:
-            published = [one for one in of_set.values() if one.state == "published"]
-            return published[-1] if published else self._unpublished(name)
+            return self.latest.get(name) or self._unpublished(name)
         number = self.sets[name].aliases.get(alias)
         if number is None:
             aliases = listed(sorted(self.sets[name].aliases)) or "none but latest"

@@ -8,7 +8,7 @@ from wattline_protocol.data.requests import ChangeData, SetChange
 from wattline_protocol.ids import Now
 from wattline_protocol.text.names import check_name
 from wattline_protocol.text.toml_fields import nearest
-from wattline_protocol.text.wording import listed
+from wattline_protocol.text.wording import MOST_LISTED, listed
 from wattline_protocol.wire.client_messages import Denied, Done
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.state import State
@@ -70,16 +70,16 @@ def with_change(
 
 
 def strangers(state: State, wanted: SetChange) -> str:
-    """A warning that names readers and reviewers who are no members: they may be enrolled later, or
-    are mistyped. Empty = all are, or the members are not known yet."""
+    """A warning that names readers and reviewers that are not members: they may be enrolled later,
+    or are mistyped. Empty = all are, or the members are not known yet."""
     if not state.members:
         return ""
     named = dict.fromkeys((*(wanted.readers or ()), *(wanted.reviewers or ())))
     found = [name for name in named if name not in state.members]
-    near = {name: nearest(name, state.members) for name in found}
-    texts = [f"{name} (the nearest is {near[name]})" if near[name] else name for name in found]
-    are = "is no member" if len(found) == 1 else "are no members"
-    return f"; {listed(texts)} {are} of this site yet" if found else ""
+    near = {name: nearest(name, state.members) for name in found[:MOST_LISTED]}
+    texts = [f"{name} (the nearest is {near[name]})" if near.get(name) else name for name in found]
+    is_not = "is not a member" if len(found) == 1 else "are not members"
+    return f"; {listed(texts)} {is_not} of this site yet" if found else ""
 
 
 def _too_large(state: State, changed: DataSetRecord) -> Denied | None:

@@ -1,4 +1,4 @@
-"""Properties of data sets without another version, readers who are no members, names of others."""
+"""Properties of data sets without another version, unknown readers, names of others."""
 
 import msgspec
 import pytest
@@ -85,12 +85,12 @@ def test_reviewers_are_changed_by_operators_once_there_are_some(h: Harness) -> N
     assert "not a valid name" in bad.reason
 
 
-def test_a_reader_who_is_no_member_is_named_with_the_nearest(h: Harness) -> None:
+def test_a_reader_that_is_not_a_member_is_named_with_the_nearest(h: Harness) -> None:
     done = change(h, "digits", readers=("ada", "bobb", "zoe"))
     assert isinstance(done, Done)
-    assert done.text.endswith("; bobb (the nearest is bob), zoe are no members of this site yet")
+    assert done.text.endswith("; bobb (the nearest is bob), zoe are not members of this site yet")
     assert add(h, "new", "ada", reviewers=("adda",)).endswith(
-        "; adda (the nearest is ada) is no member of this site yet"
+        "; adda (the nearest is ada) is not a member of this site yet"
     )
 
 
