@@ -45,5 +45,5 @@ def problems(client: Client, *, all: bool, node: str | None) -> ProblemList:  # 
 
 
 def acknowledge(client: Client, *, number: int, reason: str, withdraw: bool) -> str:
-    """Say who takes care of a problem."""
+    """Acknowledge a problem, or withdraw that."""
     return client.acknowledge(number, reason, withdraw=withdraw)

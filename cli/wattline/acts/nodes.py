@@ -85,7 +85,7 @@ def undrain(client: Client, *, node: str) -> str:
 
 
 def cordon(client: Client, *, gpu: str, reason: str) -> str:
-    """Offer a GPU to no job; work on it continues."""
+    """Mark a GPU unschedulable; work on it continues."""
     return client.cordon(*_node_and_gpu(gpu), reason)
 
 

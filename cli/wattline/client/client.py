@@ -253,11 +253,11 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
         return self.act(Undrain(NodeId(node)))
 
     def cordon(self, node: str, gpu: str, reason: str = "") -> str:
-        """Offer a GPU to no job; work on it continues. `gpu`: index or UUID."""
+        """Mark a GPU unschedulable; work on it continues. `gpu`: index or UUID."""
         return self.act(Cordon(NodeId(node), gpu, reason))
 
     def uncordon(self, node: str, gpu: str) -> str:
-        """Offer the GPU to jobs again."""
+        """Mark the GPU schedulable again."""
         return self.act(Uncordon(NodeId(node), gpu))
 
     def declare_off(
@@ -430,7 +430,7 @@ class Client(JobActs, ApiKeyActs, DataActs, RequestLogs, RouteActs, SecretActs):
         return self.get(ListProblems(ended, of_node), ProblemList)
 
     def acknowledge(self, problem: int, reason: str = "", *, withdraw: bool = False) -> str:
-        """Say who takes care of an open problem, by its number."""
+        """Acknowledge an open problem, by its number."""
         return self.act(AckProblem(problem, reason, withdraw))
 
     def watch_site(self, period_s: float = 1.0) -> Iterator[SiteView]:

@@ -42,8 +42,8 @@ def check_new(client: Client, name: str, version: NewVersion, store: Store) -> D
 
 
 def _before(client: Client, name: str) -> Before:
-    """The version that is approved as stable, else the newest one without broken rules: drift does
-    not become the measure of the next version by being added."""
+    """The version approved as stable, else the newest one without broken rules: a version that has
+    drifted does not become the reference of the next one."""
     try:
         found = client.data_versions(name)
     except NotFound:

@@ -1,4 +1,4 @@
-"""How far a long act is: a line on a terminal, and nothing where nobody reads it."""
+"""Progress of a long operation: one line on a terminal, and nothing elsewhere."""
 
 import sys
 import threading
@@ -22,13 +22,13 @@ class Steps:
         self._task = line.add_task("", done="") if line is not None else None
 
     def begin(self, what: str, total_bytes: int | None = None) -> None:
-        """Another phase; without a total nobody knows when it ends."""
+        """Begin another phase; without a total its end is unknown."""
         if self._line is not None and self._task is not None:
             self._files = self._bytes = 0
             self._line.reset(self._task, total=total_bytes, description=what, done="")
 
     def passed(self, files: int, size: int) -> None:
-        """So many more are done."""
+        """Add to what is done."""
         if self._line is None or self._task is None:
             return
         with self._lock:
@@ -39,7 +39,7 @@ class Steps:
 
 @contextmanager
 def steps() -> Iterator[Steps]:
-    """On stderr, where that is a terminal; it is gone at the end."""
+    """On stderr, if that is a terminal; cleared at the end."""
     if not sys.stderr.isatty():
         yield Steps(None)
         return

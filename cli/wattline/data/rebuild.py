@@ -43,6 +43,6 @@ def _with_sources(client: Client, names: list[str]) -> list[str]:
     made = {name: client.data_version(name).version.is_made_by_job for name in found}
     for name in (name for name, is_made in made.items() if not is_made):
         if name in names:
-            raise ActFailed(f"{name} was added, no job made it: there is nothing to run again")
-        put_error(f"{name} was added, no job made it: it is taken as it is")
+            raise ActFailed(f"{name} was not made by a job: there is nothing to run again")
+        put_error(f"{name} was not made by a job: it is used as it is")
     return [name for name, is_made in made.items() if is_made]

@@ -33,7 +33,7 @@ from wattline_protocol.views.site_views import ENDED_STATES, JobView
 OF_SIGNAL = 128
 NEXT_LOOK_S = 0.2
 ENDED_WITHIN_S = 10.0
-"""From the end of a terminal to that of its job, or of its attempt."""
+"""Maximum time from the end of a terminal to that of its job or attempt."""
 TERM = "TERM"
 DETACHED_STATUS = 1
 """Of a client that another one has detached."""

@@ -188,9 +188,9 @@ VERBS = (
     _bench("submit", "How many submissions a second the scheduler accepts."),
     _bench(
         "tui",
-        "How soon the terminal shows what is new on a large site, and what it costs.",
+        "Latency and cost of the terminal on a large site.",
         Option("nodes", ("--nodes",), "Nodes of 8 GPUs, a job on each.", "integer", 2_000),
-        Option("jobs", ("--jobs",), "Jobs, those that wait included.", "integer", 10_000),
+        Option("jobs", ("--jobs",), "Jobs, pending ones included.", "integer", 10_000),
         _seconds(60.0, "each of three measurements"),
         module="tui.run",
     ),

@@ -8,9 +8,9 @@ _verb = partial(Verb, section="Data", role="submitter")
 _VERSION = "NAME@v3, NAME@stable, or NAME for its newest."
 
 _PROPERTIES = (
-    Option("reader", ("--reader",), "User that may read it; `all`.", many=True),
-    Option("reviewer", ("--reviewer",), "User that approves it; `none`.", many=True),
-    Option("retention", ("--retention",), "How long versions last.", kind="duration"),
+    Option("reader", ("--reader",), "User that may read it; `all` for everyone.", many=True),
+    Option("reviewer", ("--reviewer",), "User that approves it; `none` for no review.", many=True),
+    Option("retention", ("--retention",), "How long versions are retained.", kind="duration"),
     Option("contains", ("--contains",), "Kind of data, as in personal.", many=True),
     Option("secret", ("--secret",), "Secret with the keys of its store, on nodes."),
 )
@@ -19,8 +19,8 @@ VERBS = (
     _verb(
         name="data add",
         help="Add a folder, a file or a checkpoint as the next version of a data set.",
-        details="Only what the store does not have is written. The first version makes the set, "
-        "yours from then on. Keys of an S3 store: $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY.",
+        details="Only what the store does not have is written. The first version creates the "
+        "set, which you then own. Keys of an S3 store: $AWS_ACCESS_KEY_ID, $AWS_SECRET_ACCESS_KEY.",
         act="wattline.data.add:add",
         show="wattline.data.show_versions:added",
         args=(
@@ -48,7 +48,7 @@ VERBS = (
     _verb(
         name="data set",
         help="Change properties of a data set, without another version.",
-        details="By its owner and by operators; reviewers of a set that has some, by operators.",
+        details="Allowed to its owner and operators; only operators change existing reviewers.",
         act="wattline.data.properties:change",
         show="wattline.show.events:done",
         args=(Argument("name", "Name of the set."), *_PROPERTIES),
@@ -82,14 +82,14 @@ VERBS = (
     ),
     _verb(
         name="data rebuild",
-        help="Run again the job that made a version, and compare the result with it.",
-        details="It reads the same versions; nothing is published. Exit code 1 where a result is "
-        "not equal: the reason names the files. By the owner of the set.",
+        help="Run the job that made a version again, and compare the results.",
+        details="It reads the same versions; nothing is published. Exit code 1 if a result is "
+        "not equal: the reason names the files. Allowed to the owner of the set.",
         act="wattline.data.rebuild:rebuild",
         show="wattline.show.events:done",
         args=(
             Argument("references", "Versions that jobs made, as features@v1.", many=True),
-            Option("upstream", ("--upstream",), "Also all that they were made from.", "switch"),
+            Option("upstream", ("--upstream",), "Also rebuild what they were made from.", "switch"),
             Option("no_wait", ("--no-wait",), "Submit the jobs, and do not wait.", "switch"),
         ),
         examples=("wattline data rebuild net@v1 --upstream",),
@@ -105,7 +105,7 @@ VERBS = (
     _verb(
         name="data approve",
         help="Publish a version under an alias, which jobs may name.",
-        details="By the reviewers of the set and by operators; where it has none, by its owner.",
+        details="Allowed to reviewers and operators; if the set has no reviewers, to its owner.",
         act="wattline.data.versions:approve",
         show="wattline.show.events:done",
         args=(

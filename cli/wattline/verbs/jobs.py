@@ -143,17 +143,17 @@ _SUBMIT_OPTIONS = (
         kind="path",
     ),
     Option("datasets", ("--datasets",), "Data it reads, as digits@v3; may be repeated.", many=True),
-    Option("makes", ("--makes",), "Data set of which its output is the next version."),
-    Option("makes_model", ("--makes-model",), "That set is a model.", kind="switch"),
-    Option("rebuilds", ("--rebuilds",), "Version that its output is compared with."),
+    Option("makes", ("--makes",), "Data set that gets its output as the next version."),
+    Option("makes_model", ("--makes-model",), "The set of --makes is a model.", kind="switch"),
+    Option("rebuilds", ("--rebuilds",), "Version to compare its output with."),
     Option(
         "data_check",
         ("--data-check",),
         "Fail before GPUs are taken if its data broke a rule.",
         choices=("strict",),
     ),
-    Option("outputs", ("--outputs",), 'Kept in the store of the site: "checkpoints/".', many=True),
-    Option("store_secret", ("--store-secret",), "Secret of yours with the keys of that store."),
+    Option("outputs", ("--outputs",), 'Stored in the site\'s store: "checkpoints/".', many=True),
+    Option("store_secret", ("--store-secret",), "Your secret with the keys of that store."),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
     Option(
         "secrets",
@@ -253,12 +253,12 @@ VERBS = (
         name="run",
         help="Run a job in the foreground: prints its output, exits with its status.",
         details="Takes the options of `submit`. On a terminal it shows why the job waits. Ctrl-C, "
-        "SIGTERM or SIGHUP cancels the job with its grace, a second signal kills it, a third "
-        "leaves it to itself; then the exit code is 128 + the first. A restart of the scheduler "
-        "changes nothing. If this program is killed (SIGKILL) or its host is lost, the job runs "
-        "on, as one of `submit`. Of several nodes it prints the output of the first. Standard "
-        "input is empty. With --pty it attaches to the job's terminal: signals while it is "
-        "attached detach it, and the job runs on.",
+        "SIGTERM or SIGHUP cancels the job with its grace period, a second signal kills it, after "
+        "a third one it runs on; the exit code is then 128 + the first signal. Restarts of the "
+        "scheduler do not affect it. If this program is killed (SIGKILL) or its host is lost, "
+        "the job runs on, like one of `submit`. For a job of several nodes it prints the "
+        "output of the first. Standard input is empty. With --pty it attaches to the job's "
+        "terminal: a signal then detaches it, and the job runs on.",
         act="wattline.foreground.run:run",
         has_json=False,
         args=(
@@ -275,10 +275,11 @@ VERBS = (
     ),
     _verb(
         name="attach",
-        help="Attach to the terminal of a running job of yours, submitted with --pty.",
+        help="Attach to the terminal of a running job, submitted with --pty.",
         details="Type ~. after Enter to detach: the job runs on, and its output stays in its log. "
-        "A client that is attached already is detached. Ends with the terminal, with the job's "
-        "status. Operators may attach where the site file says so (terminals).",
+        "A client that is already attached is detached. Ends with the terminal, with the job's "
+        "exit status. Only the owner may attach, and operators if the site file allows it "
+        "(terminals).",
         act="wattline.foreground.attach:attach",
         has_json=False,
         args=(_JOB,),

@@ -88,7 +88,7 @@ VERBS = (
     ),
     _act(
         name="cordon",
-        help="Offer one GPU to no job; work on it continues.",
+        help="Mark one GPU unschedulable; work on it continues.",
         details="The cordon follows the GPU by its UUID: it survives restarts and changed indices, "
         "and ends when the GPU is replaced. `wattline node` shows cordons with their reasons.",
         act="wattline.acts.nodes:cordon",
@@ -97,7 +97,7 @@ VERBS = (
     ),
     _act(
         name="uncordon",
-        help="Offer a cordoned GPU to jobs again.",
+        help="Mark a cordoned GPU schedulable again.",
         act="wattline.acts.nodes:uncordon",
         args=(_GPU,),
         examples=("wattline uncordon gpu-03:3",),

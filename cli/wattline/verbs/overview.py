@@ -16,7 +16,7 @@ OVERVIEW: dict[str, tuple[tuple[str, str], ...]] = {
         ("init, enroll, completion", "Create a site; admit members; completion."),
         ("scheduler, agent, gateway", "Run the programs of a site."),
         ("drain, undrain, problems ack", "Stop, allow starts; acknowledge problems."),
-        ("cordon, uncordon", "Offer one GPU to no job; offer it again."),
+        ("cordon, uncordon", "Mark one GPU unschedulable, or schedulable."),
         ("node off|on|readmit", "Declare a node off; take it back; trust it."),
         ("reserve, unreserve, plan", "Reserve nodes; save a planning cycle."),
         ("power shed|restore|event", "Lower a budget; restore it; add grid events."),

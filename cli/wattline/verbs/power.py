@@ -73,16 +73,16 @@ VERBS = (
     ),
     _verb(
         name="power whatif",
-        help="Predict what happens if a domain has fewer watts, or fails.",
-        details="Computed with the demand of now by what divides the watts: which jobs would be "
-        "slowed, paused, or lose their node. Nothing is changed. A node with another input "
-        "keeps its work: its lease fits also without this one.",
+        help="Predict the effect on jobs if a domain has fewer watts, or fails.",
+        details="Shows which jobs would be slowed, paused, or lose their node, by the scheduler's "
+        "own division of watts with the current demand. Nothing is changed. A node with another "
+        "input keeps its work: its lease already allows for the loss of one.",
         act="wattline.acts.power:whatif",
         show="wattline.show.power:outlook",
         args=(
             Argument("domain", "Power domain or cooling zone."),
-            Option("less", ("--less",), "What it loses: 3kW, or 25% of its budget now."),
-            Option("fails", ("--fails",), "It has no watts at all.", kind="switch"),
+            Option("less", ("--less",), "Watts that it loses: 3kW, or 25% of its current budget."),
+            Option("fails", ("--fails",), "It fails: it has no watts at all.", kind="switch"),
         ),
         examples=(
             "wattline power whatif rack-r2 --less 3kW",

@@ -62,16 +62,16 @@ VERBS = (
         name="problems ack",
         section="Watch",
         role="operator",
-        help="Acknowledge an open problem: say who takes care of it.",
-        details="It stays open until its condition ends, but asks for attention no longer: lists "
-        "and the terminal show who acknowledged it and why. That holds if it recurs within a "
-        "minute. `wattline problems` lists the numbers.",
+        help="Acknowledge an open problem, or withdraw that.",
+        details="It stays open until its condition ends, but no longer needs attention: lists and "
+        "the terminal show who acknowledged it and why. The acknowledgement also covers a "
+        "recurrence within a minute. `wattline problems` lists the numbers.",
         act="wattline.acts.events:acknowledge",
         show="wattline.show.events:done",
         args=(
             Argument("number", "Number of the problem.", kind="integer"),
             Option("reason", ("--reason",), "Text for the record of the problem.", default=""),
-            Option("withdraw", ("--withdraw",), "It asks for attention again.", kind="switch"),
+            Option("withdraw", ("--withdraw",), "Withdraw the acknowledgement.", kind="switch"),
         ),
         examples=("wattline problems ack 4711 --reason 'part ordered'",),
     ),

@@ -33,7 +33,7 @@ def model(value: object) -> str:
 def makes(value: object) -> str:
     """The data set of which the job makes a version."""
     if "@" in (name := text(value)):
-        raise ValueError(f'"{name}": expected a name alone, as in "features": it gets the number')
+        raise ValueError(f'"{name}": expected a name without a version, as in "features"')
     return check_name(name)
 
 
@@ -106,29 +106,29 @@ def data_problems(job: JobSpec) -> list[tuple[str, bool, str]]:
         (
             key,
             has_output and job.kind == "service",
-            "a service has no end, at which a version would be published",
+            "a service does not end, so that it publishes no version",
         ),
         (
             key,
             has_output and job.array is not None,
-            "an array has many outputs, a version has one: make it in a job behind it",
+            "an array has many outputs, a version has one: make it in a dependent job",
         ),
         ("data.datasets", bool(twice), twice),
         ("data.check", no_data, "it checks versions of data sets: name some in data.datasets"),
         (
             "data.outputs",
             keeps and not is_single,
-            "only of a job of one gang are the checkpoints kept: no array, no service",
+            "checkpoints are kept only for a job of one gang: no array, no service",
         ),
         (
             "data.outputs",
             keeps and bool(job.recovery.checkpoints),
-            "what recovery.checkpoints matches is not kept: save with wattline.task, or omit it",
+            "checkpoints of recovery.checkpoints are not kept: save with wattline.task, or omit it",
         ),
         (
             "data.outputs",
             keeps and not job.data.store_secret,
-            'the keys of the store are a secret of yours: store_secret = "store" in [data]',
+            'name your secret with the keys of the store: store_secret = "store" in [data]',
         ),
         (
             "data.store_secret",

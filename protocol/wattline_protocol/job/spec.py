@@ -212,15 +212,15 @@ class DataSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Versions, `NAME@v3`: each is on the node before the task starts."""
     check: DataCheckMode = ""
     outputs: Few[Path] = ()
-    """What is kept of it in the store of the site: `checkpoints/`."""
+    """Outputs that are kept in the store of the site: `checkpoints/`."""
     store_secret: Name[str] = ""
     """Secret of its owner with the keys of that store."""
     makes: Name[str] = ""
-    """Data set of which its output becomes the next version; empty = it makes none."""
+    """Data set that gets its output as the next version; empty = it makes none."""
     makes_model: bool = False
-    """That set is a model."""
+    """The set of `makes` is a model."""
     rebuilds: Name[str] = ""
-    """Version, `NAME@v3`, that its output is compared with, in place of `makes`."""
+    """Version, `NAME@v3`, to compare its output with, in place of `makes`."""
 
     @property
     def has_output(self) -> bool:

@@ -36,5 +36,5 @@ def _until(one: ProblemView) -> str:
 
 
 def _acknowledged(one: ProblemView) -> str:
-    """Who takes care of it, and why; empty = not acknowledged."""
+    """The operator that acknowledged it, and why; empty = not acknowledged."""
     return "" if one.acknowledged is None else one.acknowledged.text

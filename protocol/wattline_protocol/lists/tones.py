@@ -1,4 +1,4 @@
-"""What a word of a state means for whoever reads it: programs give each tone a colour."""
+"""Tones of the words for states; programs give each tone a colour."""
 
 from typing import Literal
 

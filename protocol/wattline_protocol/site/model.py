@@ -349,7 +349,7 @@ class Site(msgspec.Struct, frozen=True):
     logs: LogReaders = "owner"
     """Access to the output of tasks, besides operators."""
     terminals: TerminalUsers = "owner"
-    """Who may type in terminals of jobs: their owner, or operators too."""
+    """Users that may use the terminals of jobs: the owner, or operators too."""
     schedules: tuple[Schedule, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     http: HttpApi | None = None

@@ -12,7 +12,7 @@ HISTORY_STEP_S = 5
 read 16,000 sensors a second; at 5 s it keeps 18 MB."""
 
 HISTORY_S = 900
-"""How far it goes back."""
+"""How far back readings are retained."""
 
 MAX_SUBJECTS = 64
 """In one request: the rows of a screen."""
@@ -28,11 +28,11 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 class GetHistory(msgspec.Struct, frozen=True, tag_field="t", tag="get_history"):
-    """What was read of each of them."""
+    """Recent readings of each subject."""
 
     subjects: Annotated[tuple[Subject, ...], msgspec.Meta(max_length=MAX_SUBJECTS)]
     since_unix_s: Time[UnixTime] = UnixTime(0.0)
-    """Earlier than there is: from the oldest."""
+    """Before the oldest reading: all of them."""
     step_s: Count[int] = HISTORY_STEP_S
     """Rounded up to a multiple of `HISTORY_STEP_S`; the mean of the readings within a step."""
 

@@ -65,7 +65,7 @@ class JobOutlook(msgspec.Struct, frozen=True):
 
 
 class PowerOutlook(msgspec.Struct, frozen=True, tag_field="t", tag="power_outlook"):
-    """What would happen, with the demand of now, once leases have followed."""
+    """What would happen with the current demand, after leases have followed."""
 
     domain: DomainId
     fails: bool
@@ -89,7 +89,7 @@ class PowerOutlook(msgspec.Struct, frozen=True, tag_field="t", tag="power_outloo
         """For display, without the jobs."""
         budget = f"{watts(self.budget_w)} now, then {watts(self.then_w)}"
         what = "fails" if self.fails else f"has {watts(self.budget_w - self.then_w)} less"
-        found = [f"If {self.domain} {what} ({budget}), with the demand of now:"]
+        found = [f"If {self.domain} {what} ({budget}), with the current demand:"]
         if self.node_count:
             names = listed(self.nodes, MAX_NAMED, self.node_count)
             found.append(f"{counted(self.node_count, 'node')} without power: {names}")

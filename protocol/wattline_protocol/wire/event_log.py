@@ -38,12 +38,12 @@ class ListProblems(msgspec.Struct, frozen=True, tag_field="t", tag="list_problem
 
 
 class AckProblem(msgspec.Struct, frozen=True, tag_field="t", tag="ack_problem"):
-    """The operator has seen an open problem: it no longer asks for attention. It stays open."""
+    """Acknowledge an open problem: it no longer needs attention, and stays open."""
 
     number: Serial[int]
     reason: Line = ""
     withdraw: bool = False
-    """It asks for attention again."""
+    """Withdraw the acknowledgement."""
 
 
 class ProblemList(msgspec.Struct, frozen=True, tag_field="t", tag="problem_list"):

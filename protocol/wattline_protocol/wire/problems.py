@@ -57,7 +57,7 @@ class Condition(Struct, frozen=True):
 
 
 class Acknowledgement(Struct, frozen=True):
-    """An operator has seen a problem and takes care of it."""
+    """Acknowledgement of a problem by an operator."""
 
     by: Name[UserName]
     unix_s: Time[UnixTime]

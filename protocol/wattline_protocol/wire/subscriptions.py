@@ -12,8 +12,8 @@ class WatchSite(msgspec.Struct, frozen=True, tag_field="t", tag="watch_site"):
     is_paced: bool = False
     """Each one only after `Seen` of the one before, so that none is queued on the way."""
     deltas: bool = False
-    """In place of SiteViews a full picture in pieces, then what changed since the last `Seen`;
-    always paced. Earlier schedulers ignore it."""
+    """Instead of SiteViews: a full picture in pieces, then changes since the last `Seen`; always
+    paced. Earlier schedulers ignore it."""
 
 
 class Unwatch(msgspec.Struct, frozen=True, tag_field="t", tag="unwatch"):

@@ -29,7 +29,7 @@ def test_sentences_then_the_jobs() -> None:
         JobOutlook(JobId(7), "llm", "bob", 50, 8, "slowed", 1.0, 0.734),
     )
     lines = shown(view(*jobs, paused=1, slowed=1))
-    assert lines[0] == ("If rack-r2 has 3 kW less (12 kW now, then 9 kW), with the demand of now:")
+    assert lines[0] == ("If rack-r2 has 3 kW less (12 kW now, then 9 kW), with the current demand:")
     assert lines[1:3] == ["1 job paused", "1 job slowed"]
     assert lines[5].split() == ["8", "sweep", "ada", "25", "4", "paused", "90%", "→", "0%"]
     assert lines[6].rstrip().endswith("100% → 73%")

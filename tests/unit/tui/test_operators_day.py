@@ -59,7 +59,7 @@ def is_requeued(feed: PlayedFeed) -> bool:
 
 
 DAY: dict[str, tuple[Callable[[], SiteView], tuple[str, ...], Done]] = {
-    "find who holds a GPU": (
+    "find the user of a GPU": (
         busy_site,
         ("colon", "'gpu-01"),
         lambda app, _: isinstance(app.screen, NodeScreen) and app.screen.node == "gpu-01",
@@ -138,7 +138,7 @@ async def test_an_act_takes_few_keys_beside_what_is_typed(name: str) -> None:
 
 
 def keys_of(keys: tuple[str, ...]) -> int:
-    """A typed text counts with its Enter as what is typed."""
+    """Typed text is not counted, nor is the Enter after it."""
     return sum(not key.startswith("'") for key in keys)
 
 

@@ -55,7 +55,7 @@ def test_what_makes_no_sense_names_what_would(text: str, why: str) -> None:
 
 def test_the_answer_names_jobs_and_counts_those_that_it_does_not() -> None:
     lines = outlook_text(ANSWER).splitlines()
-    assert lines[0] == "If rack-r2 has 3 kW less (12 kW now, then 9 kW), with the demand of now:"
+    assert lines[0] == "If rack-r2 has 3 kW less (12 kW now, then 9 kW), with the current demand:"
     assert lines[-3].split() == ["8", "paused", "4", "GPUs", "sweep", "(ada)"]
     assert lines[-2].endswith("llm (bob)  100% → 73% of its watts")
     assert lines[-1] == "and 1 more"

@@ -31,9 +31,9 @@ from typing import NamedTuple, NoReturn
 MARKER = "WATTLINE_TASK_DIR"
 SOCKET_NAME = ".wattline-terminal"
 RETAINED_BYTES = 256 * 1024
-"""Of the newest output, for a client that lost its connection."""
+"""Bytes of output retained for a client that lost its connection."""
 REPLAYED_BYTES = 32 * 1024
-"""Of it what a new client gets."""
+"""Bytes of that which a new client gets."""
 WINDOW_BYTES = 64 * 1024
 """Output that was read from the terminal and not sent to the client."""
 MAX_INPUT_BYTES = 16 * 1024
@@ -43,7 +43,7 @@ LAST_READS = 4
 """More than a pseudo-terminal holds, 8 KiB, and less than is retained."""
 CLOSED_POLL_MS = 200
 FAREWELL_S = 2.0
-"""Time that a client has to read the rest. The log has it."""
+"""Time that a client has to read the rest, which is in the log."""
 NOT_FOUND_STATUS, NOT_EXECUTABLE_STATUS = 127, 126
 SIGNALED_STATUS = 128
 PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)

@@ -7,7 +7,7 @@ from wattline_protocol.wire.bounds import Line, Name
 
 
 class Cordon(msgspec.Struct, frozen=True, tag_field="t", tag="cordon"):
-    """Offer a GPU to no job. Work on it continues."""
+    """Mark a GPU unschedulable. Work on it continues."""
 
     node: Name[NodeId]
     gpu: Name[str]
@@ -16,7 +16,7 @@ class Cordon(msgspec.Struct, frozen=True, tag_field="t", tag="cordon"):
 
 
 class Uncordon(msgspec.Struct, frozen=True, tag_field="t", tag="uncordon"):
-    """Offer the GPU to jobs again."""
+    """Mark the GPU schedulable again."""
 
     node: Name[NodeId]
     gpu: Name[str]

@@ -16,11 +16,11 @@ MAX_OUTPUT_BYTES = 32 * 1024
 """Of one message."""
 MAX_CELLS = 4_096
 READ_WITHIN_S = 2.0
-"""A read is answered by then, also where there is no output."""
+"""A read is answered after this time at the latest, even without output."""
 
 Cells = Annotated[int, msgspec.Meta(ge=1, le=MAX_CELLS)]
 Token = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[0-9A-Za-z]+\Z")]
-"""Of one client of one user, drawn at random: tells its repeats from other clients."""
+"""Random name of one client of one user: distinguishes its repeats from other clients."""
 Over = Literal["", "ended", "detached"]
 Input = Annotated[bytes, msgspec.Meta(max_length=MAX_INPUT_BYTES)]
 Output = Annotated[bytes, msgspec.Meta(max_length=MAX_OUTPUT_BYTES)]
@@ -45,7 +45,7 @@ class Attach(msgspec.Struct, frozen=True, tag_field="t", tag="attach"):
     have: Serial[int] = 0
     """Offset of the first byte of output that the client has not shown; 0 = it has none."""
     is_again: bool = False
-    """The client was attached before: it takes the terminal over from no other."""
+    """The client was attached before: it does not take the terminal over from another client."""
 
 
 class ReadTerminal(msgspec.Struct, frozen=True, tag_field="t", tag="read_terminal"):
@@ -95,7 +95,7 @@ class TerminalOutput(msgspec.Struct, frozen=True, tag_field="t", tag="terminal_o
 
 
 class TerminalTaken(msgspec.Struct, frozen=True, tag_field="t", tag="terminal_taken"):
-    """So many bytes of input of the token have arrived."""
+    """Bytes of input of the token that have arrived."""
 
     taken: Serial[int]
 

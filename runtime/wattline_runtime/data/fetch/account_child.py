@@ -1,7 +1,7 @@
 """A child of the fetch process that works in one store with the rights of one account.
 
-It is not trusted, and may hang or be stopped for ever: whoever reads its answers bounds and checks
-them.
+It is not trusted, and may hang or be stopped for ever: its answers are bounded and checked where
+they are read.
 """
 
 import resource

@@ -40,7 +40,7 @@ class _Item:
 
     @property
     def user(self) -> str:
-        """Whose turn it takes."""
+        """The user whose turn it takes."""
         return self.order.user
 
 

@@ -35,7 +35,7 @@ class Opening(msgspec.Struct, frozen=True):
 
     place: DataPlace
     account: str = ""
-    """Whose rights the child keeps before it opens the store; empty = those it has."""
+    """Account whose rights alone the child keeps before it opens the store; empty = its own."""
     secret: bytes = b""
     """Lines of NAME=VALUE."""
 

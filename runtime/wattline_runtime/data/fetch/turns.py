@@ -1,4 +1,4 @@
-"""Whose turn it is in a pool of threads, and when what failed is tried again."""
+"""Turns of users in a pool of threads, and the back-off of retries."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Turn(Protocol):
 
     @property
     def user(self) -> str:
-        """Whose threads it takes."""
+        """The user whose threads it takes."""
 
 
 T = TypeVar("T", bound=Turn)
@@ -27,9 +27,9 @@ T = TypeVar("T", bound=Turn)
 def next_turn(
     waiting: Iterable[T], busy: Counter[str], most_of_user: int, now_s: float
 ) -> T | float | None:
-    """The first that is due, of the user with the fewest threads; else when the next one is. None:
-    none waits, or all threads of its user are taken. A user has `most_of_user` while one more is
-    left for another, and always one: several whose stores hang keep no turn from others."""
+    """The first that is due, of the user with the fewest threads; else when the next one is due.
+    None: none waits, or its user has all its threads in use. A user may have `most_of_user` while
+    one is left for others, and always one: users whose stores hang take no turn from others."""
     has_room = busy.total() <= most_of_user
     free = [
         one for one in waiting if not busy[one.user] or (has_room and busy[one.user] < most_of_user)

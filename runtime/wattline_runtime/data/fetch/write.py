@@ -56,7 +56,7 @@ class _Answers:
             time.sleep(BEAT_S)
             try:
                 self.say(self.progress.beat())
-            except OSError:  # the fetch process is gone: nobody needs what is being written
+            except OSError:  # the fetch process has ended: the copy is not needed
                 os._exit(0)
 
 

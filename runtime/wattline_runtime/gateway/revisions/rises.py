@@ -1,4 +1,4 @@
-"""Whether the load of a service has just risen beyond chance. No I/O.
+"""Detects a significant rise of the load of a service. No I/O.
 
 The gateway looks ten times a second. What arrived lately is compared with what arrived before, by
 the likelihood ratio of both rates, which holds for few requests, too.

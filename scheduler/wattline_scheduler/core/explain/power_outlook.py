@@ -1,8 +1,8 @@
 """What would happen if a domain had fewer watts, or failed: the allocator on changed columns.
 
-The demand is that of now, and leases have followed. Redundant inputs need no case of their own: a
-lease fits also with each of its node's inputs lost (`power.topology.rows`), so that the loss of a
-domain ends only what has no other input, or what stands in a zone without cooling.
+The demand is the current one, and leases have followed. Redundant inputs need no special case: a
+lease also fits with any one of its node's inputs lost (`power.topology.rows`), so that the loss of
+a domain ends only work without another input, or in a zone without cooling.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ MW = 1000
 NODES_PER_PART = 64
 JOBS_PER_PART = 256
 SAME_WITHIN = 0.005
-"""A smaller change of a share slows no job noticeably."""
+"""Smaller changes of a share count as none."""
 
 _SEVERITY: dict[Effect, int] = {"lost": 0, "paused": 1, "slowed": 2}
 
@@ -230,7 +230,7 @@ def _is_new(state: State, row: int, request: WhatIfPower) -> bool:
 
 
 def _shares(allocation: Allocation, wanted_mw: Ints) -> Floats:
-    """Of the demand of now, at most 1; of GPUs without one 1."""
+    """Of the current demand, at most 1; 1 for GPUs without demand."""
     wanted = np.maximum(wanted_mw, 1)
     return np.where(wanted_mw > 0, np.minimum(allocation.gpu_mw / wanted, 1.0), 1.0)
 

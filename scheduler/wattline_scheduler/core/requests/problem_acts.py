@@ -9,7 +9,7 @@ from wattline_scheduler.core.model.state import State
 
 
 def acknowledge(state: State, user: UserName, request: AckProblem, now: Now) -> Answer:
-    """Notes who takes care of a problem; again: who does now."""
+    """Records the acknowledgement, or its withdrawal; a repeat replaces it."""
     problem = _open(state, request.number)
     if problem is None:
         return _no_problem(state, request.number)
@@ -18,7 +18,7 @@ def acknowledge(state: State, user: UserName, request: AckProblem, now: Now) -> 
         return Denied("conflict", f"problem {request.number} is not acknowledged")
     ack = None if request.withdraw else Acknowledgement(user, now.unix_s, request.reason)
     problems.acknowledge(state, problem, ack)
-    done = "asks for attention again" if ack is None else "is acknowledged"
+    done = "acknowledgement withdrawn" if ack is None else "acknowledged"
     why = f" ({request.reason})" if request.reason else ""
     text = f"{record.subject}: {problem.kind.title}: {done}{why}"
     kind = "problem_unacknowledged" if ack is None else "problem_acknowledged"

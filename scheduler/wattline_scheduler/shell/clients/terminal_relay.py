@@ -135,7 +135,7 @@ class TerminalRelay:
         now: Instant,
         handle: Handle,
     ) -> list[Effect]:
-        """`handle` records who attaches and detaches, and who may not."""
+        """`handle` records attachments, their ends and refusals."""
         if isinstance(request, Attach):
             return self._attach(client, ask, asker, request, now, handle)
         one = self._attached.get(request.token)
@@ -150,7 +150,7 @@ class TerminalRelay:
         if not asker.may_use_terminal(one.owner, self._state.site.terminals):
             denied = _not_yours(one.ref.job, one.owner)
             return [*self._end(one, "no longer permitted", handle), Reply(client, ask, denied)]
-        if not one.is_open:  # what is typed must not precede the record of who types
+        if not one.is_open:  # no input before the attachment is on record
             return [Reply(client, ask, NOT_CONFIRMED)]
         if isinstance(request, ReadTerminal):
             limit_bytes = min(request.limit_bytes, self._piece_bytes())

@@ -24,7 +24,7 @@ from wattline_protocol.text.wording import listed
 from wattline_scheduler.data_record import DataSetRecord, DataVersionRecord
 
 STABLE = "stable"
-"""The alias whose version is the measure of new ones."""
+"""The alias of the version that new ones are checked against."""
 
 DELETION_S = 600.0
 """A deletion whose client has not reported for so long has ended."""

@@ -26,7 +26,7 @@ def secret_sent(state: State, event: SecretSent, now: Now) -> None:
 
 
 def terminal_used(state: State, event: TerminalUsed, now: Now) -> None:
-    """Records who has attached to the terminal of whose job, and why it has ended."""
+    """Records an attachment to the terminal of a job, or its end with the reason."""
     what = f"terminal of job {event.job} of user {event.owner}"
     kind, text = "terminal_attached", f"attached to the {what}"
     if event.ended:

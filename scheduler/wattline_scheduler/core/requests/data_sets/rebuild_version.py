@@ -23,7 +23,7 @@ def rebuild(state: State, event: ClientRequest, request: RebuildData, now: Now) 
         text = f"{record.kind} {record.name} belongs to {record.owner}; you are {event.user}"
         return Denied("not_allowed", f"{text}: its owner rebuilds its versions")
     if version.recipe is None:
-        text = f"{version.reference} was added by {version.created_by}, no job made it"
+        text = f"{version.reference} was added by {version.created_by}, not made by a job"
         return Denied("conflict", f"{text}: there is nothing to run again")
     read = version.recipe.data
     data = DataSpec(read.datasets, read.check, rebuilds=version.reference)

@@ -15,7 +15,7 @@ are further apart, and nothing else waits for them."""
 
 
 class PictureTurns:
-    """Makes pictures while somebody watches."""
+    """Makes pictures while there are subscribers."""
 
     def __init__(
         self, feed: SiteFeed, clock: Callable[[], Now], used_cpu_s: Callable[[], float]
@@ -29,7 +29,7 @@ class PictureTurns:
         self._due = Instant(0.0)
         self._paid = Instant(0.0)
         """When it has rested for what it took. The second picture does not wait for that: the first
-        has all rows, the second few, and whoever has just come would look at an old one."""
+        has all rows, the second few, and a new subscriber would show an old one."""
 
     def serve(self) -> None:
         """A few milliseconds of the next picture, if it is due. After an error that a view raises,
@@ -55,8 +55,8 @@ class PictureTurns:
         self._due = beat if self.feed.pictures == 1 else max(beat, self._paid)
 
     def stop(self) -> None:
-        """Nobody watches any more: free the rows. What was made or begun counts, so that one who
-        comes and leaves without end costs no more than one who stays."""
+        """The last subscriber has left: free the rows. What was made or begun counts, so that one
+        that joins and leaves without end costs no more than one that stays."""
         if self._parts is not None:
             self._rest()
         self._due = max(self._due, self._paid)

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 MAX_GONE = 10_000
-"""Names kept of rows that left; whoever missed more needs all rows."""
+"""Names kept of rows that left; a reader that missed more needs all rows."""
 
 
 class Change(NamedTuple):

@@ -411,7 +411,7 @@ def test_a_recipe_is_submitted_again_by_its_owner_alone() -> None:
     assert again == answer
     for reference, user, why in (
         ("features@v1", "bob", "dataset features belongs to ada; you are bob"),
-        ("raw@v2", "ada", "raw@v2 was added by ada, no job made it"),
+        ("raw@v2", "ada", "raw@v2 was added by ada, not made by a job"),
         ("features@v9", "ada", "features@v9 does not exist"),
     ):
         refused = h.ask(RebuildData(reference, "other"), user=user, role="operator")

@@ -1,4 +1,4 @@
-"""An operator acknowledges a problem: it stays open, and says who takes care of it."""
+"""An operator acknowledges a problem: it stays open, and shows the acknowledgement."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def silent(h: Harness) -> ProblemView:
 
 def test_it_stays_open_with_who_when_and_why(h: Harness) -> None:
     answer = h.ask(AckProblem(silent(h).number, "cable ordered"), user="olga")
-    assert answer == Done("a1: node does not report: is acknowledged (cable ordered)")
+    assert answer == Done("a1: node does not report: acknowledged (cable ordered)")
     view = silent(h)
     assert view.until_unix_s is None
     assert view.acknowledged == Acknowledgement(UserName("olga"), h.now.unix_s, "cable ordered")
