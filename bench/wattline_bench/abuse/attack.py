@@ -8,6 +8,7 @@ int`, which returns how often it tried, and its `Attack` in `all.py`.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.trust.keys import JoinBundle
 
 SOURCE = "127.0.0.2"
@@ -21,6 +22,14 @@ class Target(NamedTuple):
     """A key of the role submitter, with both endpoints and the scheduler's public key."""
     agent: JoinBundle
     """The key of an agent whose node nobody else plays."""
+    operator: JoinBundle
+    """A key of the role operator."""
+    domains: tuple[DomainId, ...]
+    """The root of the power tree first."""
+    nodes: tuple[NodeId, ...]
+    """Those that report; each has GPU 0."""
+    others_job: JobId
+    """A job of another user, in memory."""
     http_url: str | None
     """Of the gateway; None = no attack of this run needs one."""
 

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from wattline_bench.abuse.attack import SOURCE, Attack, Target
-from wattline_bench.abuse.stolen import POLL_MS, Connection, asked, flood, hello
+from wattline_bench.abuse.stolen import POLL_MS, Connection, answered, asked, flood, hello
 from wattline_bench.rig.hails import Hailer
 from wattline_protocol.job.selection import MAX_WORD_CHARS, MAX_WORDS, Selection
 from wattline_protocol.job.spec import ArraySpec, JobSpec, Resources
 from wattline_protocol.text.endpoints import split_endpoint
+from wattline_protocol.views.history_views import MAX_SUBJECTS, GetHistory, Subject
+from wattline_protocol.views.power_views import WhatIfPower
 from wattline_protocol.views.report_views import GetReport
 from wattline_protocol.wire.client_messages import (
+    AckProblem,
     Cancel,
     GetSite,
     Hold,
@@ -27,6 +30,8 @@ from wattline_protocol.wire.client_messages import (
     WhatIf,
 )
 from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
+from wattline_protocol.wire.event_log import ListProblems, ProblemList
+from wattline_protocol.wire.nodes.acts import Cordon, Uncordon
 
 UNDER_WAY = 64
 """Requests without an answer: more than an honest client ever has."""
@@ -68,6 +73,54 @@ def report(target: Target, until_s: float) -> int:
 def what_if(target: Target, until_s: float) -> int:
     """What would become of a large gang."""
     return flood(target.submitter, until_s, lambda _: WhatIf(LARGE), under_way=UNDER_WAY)
+
+
+def history(target: Target, until_s: float) -> int:
+    """The longest history of as many subjects as may be asked for, at the smallest step."""
+    domains = [Subject("domain", name) for name in target.domains]
+    nodes = [Subject(kind, name) for name in target.nodes for kind in ("gpu", "node")]
+    whole = GetHistory((*domains, *nodes)[:MAX_SUBJECTS], step_s=1)
+    return flood(target.submitter, until_s, lambda _: whole, under_way=UNDER_WAY)
+
+
+def what_if_power(target: Target, until_s: float) -> int:
+    """What would become of everything that runs, with the root of the power tree halved or lost."""
+    root = target.domains[0]
+    kinds: itertools.cycle[Request] = itertools.cycle(
+        (WhatIfPower(root, fraction=0.5), WhatIfPower(root, fails=True))
+    )
+    _submitted_many(target, until_s)
+    return flood(target.submitter, until_s, lambda _: next(kinds), under_way=UNDER_WAY)
+
+
+def _submitted_many(target: Target, until_s: float) -> None:
+    """So that every GPU has a task."""
+    bundle = target.submitter
+    with Connection(bundle, bundle.client_endpoint) as connection:
+        connection.say(hello(), until_s)
+        answered(connection, 1, Submit(MANY, secrets.token_hex(8)), until_s)
+
+
+def operator_acts(target: Target, until_s: float) -> int:
+    """Cordons of GPUs and acknowledgements of a problem, made and withdrawn again and again."""
+    cordons = [Cordon(node, "0", "flood") for node in target.nodes]
+    uncordons = [Uncordon(node, "0") for node in target.nodes]
+    problem = _a_problem(target, until_s)
+    acks = [AckProblem(problem, withdraw=is_odd) for is_odd in (False, True)] * len(target.nodes)
+    pairs = zip((*cordons, *uncordons), acks, strict=True)
+    acts: itertools.cycle[Request] = itertools.cycle(itertools.chain.from_iterable(pairs))
+    return flood(target.operator, until_s, lambda _: next(acts), under_way=UNDER_WAY)
+
+
+def _a_problem(target: Target, until_s: float) -> int:
+    """Number of an open one: the attacker's own node does not report."""
+    bundle = target.operator
+    with Connection(bundle, bundle.client_endpoint) as connection:
+        connection.say(hello(), until_s)
+        found = answered(connection, 1, ListProblems(), until_s)
+    if not isinstance(found, ProblemList) or not found.problems:
+        raise RuntimeError(f"no problem is open: {found}")
+    return found.problems[0].number
 
 
 def globs(target: Target, until_s: float) -> int:
@@ -176,6 +229,8 @@ FLOODS = (
     Attack("site", site),
     Attack("report", report),
     Attack("what-if", what_if),
+    Attack("what-if-power", what_if_power),
+    Attack("history", history),
     Attack("globs", globs),
     Attack("submits", submits),
     Attack("oversize", oversize),
@@ -183,4 +238,5 @@ FLOODS = (
     Attack("half-handshakes", half_handshakes),
     Attack("beats", beats),
     Attack("hellos", hellos),
+    Attack("operator-acts", operator_acts),
 )

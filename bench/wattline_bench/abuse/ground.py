@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import psutil
 
 from wattline.client.errors import WattlineError
@@ -18,17 +19,25 @@ from wattline_bench.abuse.attack import Attack, Target
 from wattline_bench.abuse.honest import Samples, send_http, submit_jobs
 from wattline_bench.abuse.row import CALM, Row, http_bound, quantiles
 from wattline_bench.leases import Fleets
+from wattline_bench.rig.data_history import fill_data
 from wattline_bench.rig.history import fill
 from wattline_bench.rig.hosts import HostSite
+from wattline_bench.rig.site import rack_site
 from wattline_bench.serving.gateway import Stack, stack, wait_until_ready
+from wattline_protocol.data.site_data import SiteData
+from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.views.load_views import MAX_LOAD_S, Load
 
 UNANSWERED_S = 10.0
 """A program that answers nothing for so long counts as ended."""
 SETTLE_S = 3.0
-"""Before an attack begins: what one leaves behind shall not count for the next."""
+"""Before an attack begins, if attacks last as long: what one leaves behind shall not count for the
+next."""
 PATIENCE_S = 60.0
+ATTACKER = "attacker"
+STORE = "/srv/data"
+"""Nothing is there: the bytes of data sets never pass the scheduler."""
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -91,7 +100,7 @@ class Ground:
 
     def attacked(self, attack: Attack | None, seconds: float, calm: Row | None) -> Row:
         """One row: with an attack, or calm. `calm`: what it is compared with."""
-        time.sleep(SETTLE_S)
+        time.sleep(min(SETTLE_S, seconds))
         newest = self._newest_event()
         attacker = None if attack is None else Member(attack_once, attack, self._target)
         began_s = time.monotonic()
@@ -149,15 +158,17 @@ def is_running(program: psutil.Process) -> bool:
 
 @contextmanager
 def ground(nodes: int, jobs: int, *, with_gateway: bool) -> Iterator[Ground]:
-    """A site of so many nodes, the last of which is the attacker's, with so many ended jobs."""
+    """A site of so many nodes, the last of which is the attacker's, with so many ended jobs, and
+    with data sets of the attacker's."""
     adopt_orphans()
     with ExitStack() as until_over:
         folder = Path(until_over.enter_context(TemporaryDirectory(prefix="wattline-bench-")))
         fill(folder / "state", jobs, 0)
-        site = HostSite(folder, nodes=nodes)
+        fill_data(folder / "state", UserName(ATTACKER), STORE)
+        racks = msgspec.structs.replace(rack_site(nodes), data=SiteData(store=STORE))
+        site = HostSite(folder, site=racks)
         until_over.callback(site.close)
         honest = site.live.enroll("honest", "submitter")
-        stolen = site.live.enroll("attacker", "submitter")
         site.start_nodes(1)
         fleet = Fleets(site.live.agents[1:-1], 1)
         until_over.callback(fleet.end)
@@ -168,7 +179,16 @@ def ground(nodes: int, jobs: int, *, with_gateway: bool) -> Iterator[Ground]:
         for member in members.values():
             until_over.callback(member.end)
         url = None if gateway is None else str(gateway.endpoints["http_url"])
-        made = Ground(site, members, Target(stolen, site.live.agents[-1], url))
+        target = Target(
+            submitter=site.live.enroll(ATTACKER, "submitter"),
+            agent=site.live.agents[-1],
+            operator=site.live.enroll("rogue", "operator"),
+            domains=tuple(domain.id for domain in racks.domains),
+            nodes=tuple(node.id for node in racks.nodes[:-1]),
+            others_job=JobId(jobs),
+            http_url=url,
+        )
+        made = Ground(site, members, target)
         if gateway is not None:
             made.watch("gateway", gateway.gateway.pid)
         yield made

@@ -1,4 +1,4 @@
-"""What other members notice while one attacks, with the key of a submitter or of an agent.
+"""What other members notice while one attacks, with the key of a submitter, an agent, an operator.
 
 A real scheduler with 10,000 jobs on record, a real agent on simulated hardware, played agents, and
 for attacks by HTTP a real gateway. An honest member submits small jobs all the time, from

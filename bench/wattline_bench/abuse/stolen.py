@@ -9,13 +9,24 @@ import zmq
 from wattline_bench.abuse.attack import SOURCE
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
-from wattline_protocol.wire.client_messages import Ask, ClientHello, FromClient, Request
+from wattline_protocol.wire.client_messages import (
+    Answer,
+    Ask,
+    ClientHello,
+    FromClient,
+    Request,
+    Response,
+    ToClient,
+)
 from wattline_protocol.wire.codec import Codec
 
 OUT: Codec[FromClient] = Codec(FromClient)
+IN: Codec[ToClient] = Codec(ToClient)
 
 POLL_MS = 20
 RECEIVE_AT_ONCE = 100
+RECEIVE_BYTES = 4096
+"""Of a connection that is not read."""
 
 
 def from_source(endpoint: str) -> str:
@@ -36,7 +47,9 @@ def asked(number: int, request: Request) -> bytes:
 class Connection:
     """A DEALER without any of the limits that honest programs keep."""
 
-    def __init__(self, bundle: JoinBundle, endpoint: str) -> None:
+    def __init__(self, bundle: JoinBundle, endpoint: str, *, is_read: bool = True) -> None:
+        """`is_read`: False takes next to nothing from the network, as long as nobody calls
+        `heard`."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
@@ -44,6 +57,8 @@ class Connection:
         self._socket.curve_publickey = bundle.public_key.encode()
         self._socket.curve_secretkey = bundle.secret_key.encode()
         self._socket.immediate = True
+        if not is_read:
+            self._socket.rcvhwm, self._socket.rcvbuf = 1, RECEIVE_BYTES
         self._socket.connect(from_source(endpoint))
 
     def say(self, data: bytes, until_s: float) -> bool:
@@ -75,6 +90,23 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
         self._context.term()
+
+
+def responses(batch: list[bytes]) -> list[Response]:
+    """Those of what came in."""
+    return [one for data in batch if isinstance(one := IN.decode(data), Response)]
+
+
+def answered(
+    connection: Connection, number: int, request: Request, until_s: float
+) -> Answer | None:
+    """The first answer to a request; None = there was none by then."""
+    connection.say(asked(number, request), until_s)
+    while time.monotonic() < until_s:
+        for response in responses(connection.heard(POLL_MS)):
+            if response.ask == number:
+                return response.answer
+    return None
 
 
 def flood(
