@@ -16,7 +16,7 @@ scheduler, keepers (with wardens) and agents, without the tasks' own. Budgets (D
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +33,7 @@ from wattline_bench.rig.forks import fork_exec_per_s
 from wattline_bench.rig.hosts import GPUS, HostSite, host_site
 from wattline_bench.rig.plain import PlainClient
 from wattline_bench.rig.profile import profiled, top
+from wattline_bench.rig.quantiles import Quantiles, quantiles
 from wattline_bench.rig.record import Record
 from wattline_bench.verdict import Figures, judged, over, under
 from wattline_protocol.job.spec import ArraySpec, JobSpec, Resources
@@ -51,13 +52,6 @@ COLD_SHARE = 16
 """One sample in so many is taken after such a pause."""
 LOOK_S = 0.002
 ARRAY_MAX = 10_000
-
-
-class Quantiles(msgspec.Struct, frozen=True):
-    """Of some samples."""
-
-    p50: float
-    p99: float
 
 
 class Dispatch(Figures, frozen=True, omit_defaults=True):
@@ -157,12 +151,12 @@ class Bench:
             array_submissions_per_s=jobs / array_submit_s,
             jobs_per_s=jobs / singly_s,
             array_jobs_per_s=jobs / array_s,
-            idle_latency_ms=_quantiles([sum(stages) for stages in warm]),
+            idle_latency_ms=_in_ms([sum(stages) for stages in warm]),
             idle_stages_ms={
                 name: 1e3 * median(stages[at] for stages in warm)
                 for at, name in enumerate(("placed", "forked", "running"))
             },
-            cold_latency_ms=_quantiles([sum(stages) for stages in cold]),
+            cold_latency_ms=_in_ms([sum(stages) for stages in cold]),
             control_cpu_s_per_1000=sum(ms for k, ms in cpu_ms.items() if k != "hardware"),
             cpu_ms_per_job=cpu_ms,
             rss_mib=self._rss_mib(),
@@ -230,6 +224,5 @@ def _spec(*command: str, tasks: int = 1) -> JobSpec:
     )
 
 
-def _quantiles(seconds: list[float]) -> Quantiles:
-    ordered = sorted(seconds)
-    return Quantiles(1e3 * median(ordered), 1e3 * ordered[int(0.99 * (len(ordered) - 1) + 0.5)])
+def _in_ms(seconds: Sequence[float]) -> Quantiles:
+    return quantiles([1e3 * each_s for each_s in seconds])

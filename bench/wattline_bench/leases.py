@@ -23,6 +23,7 @@ import psutil
 
 from wattline.client import Client
 from wattline_bench.rig.fleet import Booking, Tally, run_fleet
+from wattline_bench.rig.quantiles import Quantiles, quantiles
 from wattline_bench.rig.site import (
     NAMEPLATE_MW,
     CoreTime,
@@ -52,11 +53,9 @@ CALM_S = 6.0
 """After a cut and after a restoring, before the next."""
 
 
-class Quantiles(Figures, frozen=True):
-    """Of seconds, by nearest rank."""
+class Spread(Quantiles, frozen=True):
+    """Of seconds."""
 
-    p50: float
-    p99: float
     most: float
 
 
@@ -66,8 +65,8 @@ class Loop(Figures, frozen=True):
     nodes: int
     gpus: int
     cuts: int
-    cut_to_enforced_s: Quantiles
-    cut_to_within_s: Quantiles
+    cut_to_enforced_s: Spread
+    cut_to_within_s: Spread
     nodes_shrunk_per_cut: float
     """Until the site was within its budget."""
     scheduler_cpu_pct: float
@@ -253,8 +252,8 @@ def _measured(live: LiveSite, fleet: Fleets, client: Client, cuts: int, cut: flo
         nodes=len(live.agents),
         gpus=len(live.agents) * GPUS,
         cuts=cuts,
-        cut_to_enforced_s=_quantiles([s for each in done for s in each.enforced_s]),
-        cut_to_within_s=_quantiles([each.within_s or 0.0 for each in done]),
+        cut_to_enforced_s=_spread([s for each in done for s in each.enforced_s]),
+        cut_to_within_s=_spread([each.within_s or 0.0 for each in done]),
         nodes_shrunk_per_cut=len(shrunk) / cuts,
         scheduler_cpu_pct=100 * ended.share_since(began),
         scheduler_calm_cpu_pct=100 * sum(calm) / len(calm),
@@ -273,7 +272,7 @@ def _note(held_mw: dict[str, int], kept: Sequence[Booking]) -> None:
     held_mw.update({lease.node: lease.lease_mw for lease in kept})
 
 
-def _quantiles(seconds: Sequence[float]) -> Quantiles:
-    ordered = [round(each_s, 4) for each_s in sorted(seconds)]
-    last = len(ordered) - 1
-    return Quantiles(ordered[round(last * 0.5)], ordered[round(last * 0.99)], ordered[-1])
+def _spread(seconds: Sequence[float]) -> Spread:
+    rounded = [round(each_s, 4) for each_s in seconds]
+    found = quantiles(rounded)
+    return Spread(found.p50, found.p99, max(rounded))

@@ -9,8 +9,9 @@ import pytest
 
 from wattline.failures import ActFailed
 from wattline_bench.abuse.ground import is_running
-from wattline_bench.abuse.row import Quantiles, Row, http_bound, quantiles
+from wattline_bench.abuse.row import Row, http_bound, in_ms
 from wattline_bench.abuse.run import measure
+from wattline_bench.rig.quantiles import Quantiles
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("cli-site")]
 
@@ -99,5 +100,5 @@ def test_http_may_take_twice_as_long_as_without_an_attack_and_20_ms_in_any_case(
 
 
 def test_quantiles_are_milliseconds_by_nearest_rank() -> None:
-    assert quantiles([]) is None
-    assert quantiles([0.001 * n for n in range(1, 101)]) == Quantiles(51.0, 99.0)
+    assert in_ms([]) is None
+    assert in_ms([0.001 * n for n in range(1, 101)]) == Quantiles(51.0, 100.0)

@@ -17,7 +17,7 @@ from wattline.client.errors import WattlineError
 from wattline.demo.processes import adopt_orphans
 from wattline_bench.abuse.attack import Attack, Target
 from wattline_bench.abuse.honest import Samples, send_http, submit_jobs
-from wattline_bench.abuse.row import CALM, Row, http_bound, quantiles
+from wattline_bench.abuse.row import CALM, Row, http_bound, in_ms
 from wattline_bench.leases import Fleets
 from wattline_bench.rig.data_history import fill_data
 from wattline_bench.rig.history import fill
@@ -120,8 +120,8 @@ class Ground:
             ended=self._ended(found),
             silent_nodes=self._silent_since(newest),
             others_submits=len(found["submit"]),
-            others_submit_ms=quantiles(found["submit"]),
-            others_http_ms=quantiles(found.get("http", [])),
+            others_submit_ms=in_ms(found["submit"]),
+            others_http_ms=in_ms(found.get("http", [])),
             http_p99_ms_max=http_bound(calm),
             worst_step_ms=None if load is None else round(1e3 * load.worst_step_s, 1),
             worst_step_cpu_ms=None if load is None else round(1e3 * load.worst_step_cpu_s, 1),

@@ -1,7 +1,6 @@
 """One row of the table: an attack, what ended by it, and what others noticed of it."""
 
-import msgspec
-
+from wattline_bench.rig.quantiles import Quantiles, quantiles
 from wattline_bench.verdict import Figures, over
 
 SUBMIT_P99_MS_MAX = 250.0
@@ -12,13 +11,6 @@ HTTP_MS_ALLOWED = 20.0
 """So much is always allowed: twice next to nothing is next to nothing."""
 CALM = "calm"
 """The row without an attack."""
-
-
-class Quantiles(msgspec.Struct, frozen=True):
-    """Of milliseconds, by nearest rank."""
-
-    p50: float
-    p99: float
 
 
 class Row(Figures, frozen=True):
@@ -67,10 +59,6 @@ def http_bound(calm: Row | None) -> float | None:
     return round(max(HTTP_FACTOR_MAX * p99, HTTP_MS_ALLOWED), 2)
 
 
-def quantiles(seconds: list[float]) -> Quantiles | None:
-    """In milliseconds; None = there are none."""
-    if not seconds:
-        return None
-    ordered = [round(1e3 * each_s, 2) for each_s in sorted(seconds)]
-    last = len(ordered) - 1
-    return Quantiles(ordered[round(last * 0.5)], ordered[round(last * 0.99)])
+def in_ms(seconds: list[float]) -> Quantiles | None:
+    """None = there are none."""
+    return quantiles([round(1e3 * each_s, 2) for each_s in seconds]) if seconds else None

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import msgspec
 import psutil
 
+from wattline_bench.rig.quantiles import Quantiles, quantiles
 from wattline_bench.rig.site import LiveSite, core_time
 from wattline_bench.tui.busy import busy_site
 from wattline_bench.tui.program import ARRIVED, SHOWN
@@ -45,13 +46,6 @@ FIRST_WITHIN_S = 120.0
 KEY_WITHIN_S = 30.0
 """A terminal that shows nothing of a key for so long has failed."""
 SETTLE_S = 10.0
-
-
-class Quantiles(msgspec.Struct, frozen=True):
-    """By nearest rank."""
-
-    p50: float
-    p99: float
 
 
 class Terminal(Figures, frozen=True):
@@ -209,10 +203,10 @@ def _watched(live: LiveSite, terminal: Opened, relay: Relay, seconds: float) -> 
     writes = [one for one in window.writes if one[0] >= began_s]
     ages_s = _ages_s([note for note in terminal.notes() if began_s <= note.at_s <= ended_s])
     return Watched(
-        key_to_paint_ms=_quantiles(_key_ms(pressed, writes)),
+        key_to_paint_ms=quantiles(_key_ms(pressed, writes)),
         cpu_pct=100 * after.share_since(before),
         rss_mib=window.program.memory_info().rss / 2**20,
-        age_s=_quantiles(ages_s),
+        age_s=quantiles(ages_s),
         bytes_per_s=(relay.bytes_to_client - received) / took_s,
         screen_bytes_per_s=sum(size for at_s, size in writes if at_s <= ended_s) / took_s,
         pictures=len(ages_s),
@@ -245,14 +239,3 @@ def _first_paint_ms(notes: Sequence[Note], writes: Sequence[tuple[float, int]]) 
     shown = next(note for note in notes if note.what == SHOWN)
     ended_s = burst_end(writes, arrived.at_s, GAP_S)
     return 1e3 * (max(shown.at_s, ended_s or 0.0) - arrived.at_s)
-
-
-def _quantiles(values: Sequence[float]) -> Quantiles:
-    if not values:
-        raise RuntimeError("nothing was measured")
-    ranked = sorted(values)
-    return Quantiles(_nearest(ranked, 0.5), _nearest(ranked, 0.99))
-
-
-def _nearest(ranked: Sequence[float], share: float) -> float:
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))]

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from wattline_bench.tui.run import GAP_S, Note, _ages_s, _first_paint_ms, _key_ms, _quantiles
+from wattline_bench.rig.quantiles import Quantiles, quantiles
+from wattline_bench.tui.run import GAP_S, Note, _ages_s, _first_paint_ms, _key_ms
 from wattline_bench.tui.window import Window, burst_end
 
 WRITES = [(1.0, 10), (1.005, 10), (1.018, 10), (1.5, 10), (2.0, 10)]
@@ -37,10 +38,10 @@ def test_what_is_on_screen_is_oldest_when_the_next_one_replaces_it() -> None:
 
 
 def test_quantiles_are_by_nearest_rank() -> None:
-    found = _quantiles([float(n) for n in range(1, 101)])
-    assert (found.p50, found.p99) == (51.0, 100.0)
+    assert quantiles([float(n) for n in range(100, 0, -1)]) == Quantiles(51.0, 100.0)
+    assert quantiles([3.0]) == Quantiles(3.0, 3.0)
     with pytest.raises(RuntimeError, match="nothing"):
-        _quantiles([])
+        quantiles([])
 
 
 def test_a_window_passes_keys_and_notes_writes() -> None:
