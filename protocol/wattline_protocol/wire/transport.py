@@ -55,7 +55,7 @@ class SocketLimits(msgspec.Struct, frozen=True):
     """A connection that has not proved a key by then is cut."""
     heartbeat_s: float = 10.0
     silence_s: float = 30.0
-    """A peer whose system answers no heartbeat for this long is disconnected."""
+    """A peer that sends and acknowledges nothing for this long is disconnected."""
     reconnect_first_s: float = 0.1
     reconnect_most_s: float = 5.0
 
@@ -313,6 +313,7 @@ class ClientSocket:
         )
         """For `zmq.Poller`, as is `monitor`; receive and send through this object only."""
         _set_limits(self.socket, endpoint, limits)
+        _set_heartbeats(self.socket, limits)
         self.socket.curve_serverkey = server_public_key.encode("ascii")
         self.socket.curve_publickey = keys.public.encode("ascii")
         self.socket.curve_secretkey = keys.secret.encode("ascii")
@@ -409,12 +410,22 @@ def _set_limits(socket: zmq.Socket[bytes], endpoint: str, limits: SocketLimits) 
     socket.rcvhwm = limits.receive_queue
     socket.sndhwm = limits.send_queue
     socket.linger = 0
-    socket.setsockopt(zmq.HEARTBEAT_IVL, int(limits.heartbeat_s * 1000))
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(limits.silence_s * 1000))
     socket.tcp_keepalive = 1
-    socket.tcp_keepalive_idle = int(limits.heartbeat_s)
+    socket.tcp_keepalive_idle = max(1, int(limits.heartbeat_s))
     socket.tcp_keepalive_intvl = max(1, int(limits.heartbeat_s / 2))
     socket.tcp_keepalive_cnt = 3
+    socket.setsockopt(zmq.TCP_MAXRT, int(limits.silence_s * 1000))
+
+
+def _set_heartbeats(socket: zmq.Socket[bytes], limits: SocketLimits) -> None:
+    """Of clients only: the server answers them, and ends the connection of a client without them.
+
+    Its own would abort it: libzmq 4.3.5 sends a heartbeat that is due on a connection that has
+    failed while its queue of received messages was full, and asserts that it has not (#4841).
+    """
+    socket.setsockopt(zmq.HEARTBEAT_IVL, int(limits.heartbeat_s * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(limits.silence_s * 1000))
+    socket.setsockopt(zmq.HEARTBEAT_TTL, int(limits.silence_s * 1000))
 
 
 def _parts(endpoint: str) -> tuple[str, str]:

@@ -1,6 +1,9 @@
 """The secure sockets over loopback: who gets in, what is refused, and that others are unharmed."""
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import zmq
@@ -288,6 +291,52 @@ def test_a_fault_of_the_door_reaches_the_owner_of_the_socket(
             return False
 
         wait_until(is_told, "the fault")
+
+
+SERVER = """
+import sys
+import time
+from support.programs.wire_pairs import Peers, wait_until
+from wattline_protocol.wire.transport import SocketLimits
+
+limits = SocketLimits(receive_queue=4, send_queue=100, heartbeat_s=0.02)
+peers = Peers(("agent",), limits, time.monotonic)
+keys = peers.member("n1")
+print(peers.server.endpoint, peers.keys.public, keys.public, keys.secret, flush=True)
+[first] = peers.receive(1)
+while peers.server.send(first.routing_id, bytes(100_000)):
+    pass
+print("full", flush=True)
+sys.stdin.readline()
+wait_until(lambda: not peers.server.recv_batch(), "the end of its messages")
+"""
+
+
+def test_a_peer_that_reads_nothing_and_fails_while_its_input_is_full_does_not_end_the_server() -> (
+    None
+):
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "tests"},
+        text=True,
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        endpoint, *keys = server.stdout.readline().split()
+        with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+            peer.linger, peer.rcvhwm, peer.rcvbuf = 0, 1, 4096
+            peer.curve_serverkey, peer.curve_publickey, peer.curve_secretkey = map(str.encode, keys)
+            peer.connect(endpoint)
+            peer.send(b"first")
+            assert server.stdout.readline() == "full\n"
+            while peer.poll(500, zmq.POLLOUT):
+                peer.send(bytes(100_000))
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(0.5)  # 25 heartbeats
+        server.communicate("read on\n", timeout=DEADLINE_S)
+    assert server.returncode == 0
 
 
 @pytest.mark.parametrize("endpoint", ["ipc:///x", "tcp://host", "tcp://h:70000", "127.0.0.1:5"])
