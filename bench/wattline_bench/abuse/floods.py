@@ -103,13 +103,13 @@ def _submitted_many(target: Target, until_s: float) -> None:
 
 def operator_acts(target: Target, until_s: float) -> int:
     """Cordons of GPUs and acknowledgements of a problem, made and withdrawn again and again."""
-    cordons = [Cordon(node, "0", "flood") for node in target.nodes]
-    uncordons = [Uncordon(node, "0") for node in target.nodes]
     problem = _a_problem(target, until_s)
-    acks = [AckProblem(problem, withdraw=is_odd) for is_odd in (False, True)] * len(target.nodes)
-    pairs = zip((*cordons, *uncordons), acks, strict=True)
-    acts: itertools.cycle[Request] = itertools.cycle(itertools.chain.from_iterable(pairs))
-    return flood(target.operator, until_s, lambda _: next(acts), under_way=UNDER_WAY)
+    acts: list[Request] = []
+    for node in target.nodes:
+        acts += [Cordon(node, "0", "flood"), AckProblem(problem)]
+        acts += [Uncordon(node, "0"), AckProblem(problem, withdraw=True)]
+    turns = itertools.cycle(acts)
+    return flood(target.operator, until_s, lambda _: next(turns), under_way=UNDER_WAY)
 
 
 def _a_problem(target: Target, until_s: float) -> int:
