@@ -5,7 +5,6 @@ from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.views.site_views import GpuView
 from wattline_tui.model import View
 
-NOBODY = "–"
 Holder = tuple[str, str]
 """The part, and its job."""
 
@@ -27,7 +26,7 @@ def held_in_short(gpu: GpuView) -> str:
     if gpu.parts:
         held = sum(part.share_permille for part in gpu.parts)
         return f"{_part(held)} in shares"
-    return gpu.jobs or NOBODY
+    return gpu.jobs or "–"
 
 
 def _part(permille: int) -> str:

@@ -11,9 +11,8 @@ from wattline_protocol.ids import GpuIndex, JobId
 from wattline_protocol.wire.mig import MigView
 from wattline_protocol.wire.nodes.gpu_cordon import GpuCordon
 from wattline_tui.app import TopApp
-from wattline_tui.listing.gpus import GpuRow, gpu_rows, gpu_table
+from wattline_tui.listing.gpus import GpuRow, gpu_table
 from wattline_tui.messages import SiteArrived
-from wattline_tui.model import View
 from wattline_tui.screens.node import facts_of
 
 
@@ -66,14 +65,8 @@ async def test_gpus_that_a_picture_omits_come_with_the_details() -> None:
             assert text in screen_text(app)
 
 
-def test_a_cordoned_gpu_says_so_with_its_job_and_the_facts_why() -> None:
-    site = busy_site()
-    node = site.nodes[0]
-    busy, free = (msgspec.structs.replace(one, is_cordoned=True) for one in node.gpus[:2])
-    free = msgspec.structs.replace(free, job=None)
-    rows = gpu_rows(msgspec.structs.replace(node, gpus=(busy, free)), View(site), {})
-    held = [gpu_table(NOON).column("job").cell(row) for row in rows]
-    assert held == ["! cordoned, 1 resnet-ablation of ada", "! cordoned"]
+def test_the_facts_say_who_cordoned_a_gpu_and_why() -> None:
+    node = busy_site().nodes[0]
     cordon = GpuCordon("GPU-3", GpuIndex(3), "XID 79 twice", "olga", NOON)
     gone = msgspec.structs.replace(cordon, is_absent=True)
     facts = facts_of(msgspec.structs.replace(node, cordons=(cordon, gone)), NOON).splitlines()

@@ -10,7 +10,7 @@ from wattline_protocol.lists.kinds import Kind
 from wattline_protocol.lists.table import Table
 from wattline_protocol.views.history_views import HISTORY_S
 from wattline_protocol.views.site_views import GpuView, NodeView
-from wattline_tui.holders import NOBODY, Holder, held_in_short, holders_of
+from wattline_tui.holders import Holder, held_in_short, holders_of
 from wattline_tui.listing.drawn import bar, curve
 from wattline_tui.model import View
 from wattline_tui.render.timeline import NO_SAMPLES, Samples, Span
@@ -54,12 +54,9 @@ def gpu_rows(node: NodeView, view: View, powers_w: Powers) -> list[GpuRow]:
 
 
 def _holder(gpu: GpuView, view: View) -> str:
-    """`8812 llm-70b of lina`, or how many parts are held; `cordoned` where no job may start."""
+    """`8812 llm-70b of lina`, or how many parts are held."""
     known = view.job(gpu.job) if gpu.job is not None and gpu.jobs == f"{gpu.job}" else None
-    held = held_in_short(gpu) if known is None else f"{known.id} {known.name} of {known.owner}"
-    if not gpu.is_cordoned:
-        return held
-    return "! cordoned" if held == NOBODY else f"! cordoned, {held}"
+    return held_in_short(gpu) if known is None else f"{known.id} {known.name} of {known.owner}"
 
 
 def gpu_table(now_unix_s: float) -> Table[GpuRow]:
