@@ -10,7 +10,7 @@ from wattline_protocol.lists.job_table import job_table
 from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.lists.table import ordered
 from wattline_protocol.views.site_views import JobView
-from wattline_tui.listing.names import Matches, natural, nearest_names
+from wattline_tui.listing.names import Matches, folded, natural, nearest_names
 from wattline_tui.listing.rows import Rows
 
 
@@ -106,13 +106,15 @@ def test_unchanged_rows_are_not_computed_again() -> None:
 
 
 def test_an_exact_name_comes_before_those_that_begin_with_it_or_contain_it() -> None:
-    names = [("rack-1",), ("gpu-12",), ("mygpu-12",), ("gammapump",), ("gpu-1", "1")]
+    given = [["Rack-1"], ["gpu-12", ""], ["my gpu-12"], ["gamma pump"], ["gpu-1", "1"]]
+    names = [folded(one) for one in given]
     assert nearest_names("gpu-1", names, 10) == Matches((4, 1, 2), 1)
     assert nearest_names("1", names, 10) == Matches((4, 0, 1, 2), 1)
     assert nearest_names("gp", names, 10) == Matches((1, 4, 2, 3), 2)
     assert nearest_names("GP U", names, 2) == Matches((1, 4), 2)
     assert nearest_names("", names, 2) == Matches((0, 1), 5)
     assert nearest_names("zz", names, 2) == Matches((), 0)
+    assert nearest_names("11", names, 2) == Matches((), 0), "in one name, not in two"
 
 
 def test_numbers_in_names_are_sorted_as_numbers() -> None:

@@ -1,7 +1,7 @@
 """Finds names by what is typed of them, in time linear in the names."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,7 +16,7 @@ def natural(name: str) -> tuple[str | int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What the things are named like that were typed, by their positions."""
+    """Things whose names match what was typed, by their positions."""
 
     at: tuple[int, ...]
     """The best first."""
@@ -24,31 +24,29 @@ class Matches:
     """So many of the first ones match equally well: more than one is ambiguous."""
 
 
-def folded(name: str) -> str:
-    """A name as it is compared: in lower case, without blanks."""
-    return "".join(name.casefold().split())
+def folded(names: Iterable[str]) -> str:
+    """The names of one thing as they are compared: in lower case, without blanks, each between line
+    ends. Empty ones do not count."""
+    return "\n" + "".join(f"{_compared(name)}\n" for name in names if name)
 
 
-def nearest_names(typed: str, names: Sequence[Sequence[str]], most: int) -> Matches:
+def nearest_names(typed: str, things: Sequence[str], most: int) -> Matches:
     """Those with exactly this name, then those with one that begins with it, then with one that
-    contains it, then with one that has its characters in that order. `names` are `folded`: one or
-    more of each thing."""
-    wanted = folded(typed)
+    contains it, then with one that has its characters in that order. `things` are `folded`."""
+    wanted = _compared(typed)
+    is_exact, is_begun = f"\n{wanted}\n", f"\n{wanted}"
+    in_order = re.compile(".*?".join(map(re.escape, wanted)))
     exact, begins, contains, scattered = list[int](), list[int](), list[int](), list[int]()
-    for at, own in enumerate(names):
-        if wanted in own:
-            exact.append(at)
-        elif any(name.startswith(wanted) for name in own):
-            begins.append(at)
-        elif any(wanted in name for name in own):
-            contains.append(at)
-        elif len(scattered) < most and any(_has_in_order(wanted, name) for name in own):
+    for at, names in enumerate(things):
+        if wanted in names:
+            found = exact if is_exact in names else begins if is_begun in names else contains
+            found.append(at)
+        elif len(scattered) < most and in_order.search(names):
             scattered.append(at)
-    found = (exact, begins, contains, scattered)
-    best = next((len(one) for one in found if one), 0)
-    return Matches(tuple(chain.from_iterable(found))[:most], best)
+    groups = (exact, begins, contains, scattered)
+    best = next((len(one) for one in groups if one), 0)
+    return Matches(tuple(chain.from_iterable(groups))[:most], best)
 
 
-def _has_in_order(wanted: str, name: str) -> bool:
-    rest = iter(name)
-    return all(char in rest for char in wanted)
+def _compared(name: str) -> str:
+    return "".join(name.casefold().split())

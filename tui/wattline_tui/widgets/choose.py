@@ -52,7 +52,7 @@ class Choose(ModalScreen[Item | str | None]):
     def __init__(self, title: str, items: Sequence[Item], hint: str) -> None:
         super().__init__()
         self._title, self._items, self._hint = title, items, hint
-        self._names = [tuple(map(folded, filter(None, (one.label, *one.names)))) for one in items]
+        self._names = [folded((one.label, *one.names)) for one in items]
         self._offered: list[Item] = []
         self._best = 0
         self._has_moved = False
