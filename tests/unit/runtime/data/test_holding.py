@@ -79,7 +79,9 @@ def wanted(tree: Tree, store: Path, user: str = "ada", asked: int = 1) -> DataTo
 
 @pytest.fixture
 def stop_readers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], set[int]]:
-    """Stops the next readers, as tasks of their account may; their process ids follow."""
+    """Stops the next readers, as tasks of their account may; their process ids follow. Later ones
+    have all the time that they need, however busy the machine is."""
+    stall_s = account_child.STALL_S
 
     def stop(count: int) -> set[int]:
         stopped: set[int] = set()
@@ -89,6 +91,8 @@ def stop_readers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], set[int]]:
             if len(stopped) < count:
                 os.kill(self.pid, signal.SIGSTOP)
                 stopped.add(self.pid)
+                if len(stopped) == count:
+                    monkeypatch.setattr(account_child, "STALL_S", stall_s)
             send(self, request)
 
         monkeypatch.setattr(account_child.AccountChild, "send", stop_and_send)
