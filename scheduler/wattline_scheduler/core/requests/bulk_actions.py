@@ -128,10 +128,10 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
         text = f"{planned.name} {one.before}"
     elif request.is_dry_run:
         ends = f"; {planned.reached} and would be stopped" if planned.reached else ""
-        text = f"{planned.name} {one.would}{ends}"
+        text = f"{planned.name} would be {one.done}{ends}"
     else:
         owner = job.record.owner
-        summary = one.describe(planned)
+        summary = one.audit_text(planned)
         state.journal.act(one.event, summary, now, actor=asker.user, owner=owner, job=job.id)
         text = one.do(state, planned, asker.user, now)
     return _row(target, text, len(planned.gangs))

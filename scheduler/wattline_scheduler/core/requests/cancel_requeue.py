@@ -56,11 +56,6 @@ class PlannedAction:
         return name_of(self.job, None if self.is_whole else self.gangs)
 
 
-def _describe(planned: PlannedAction) -> str:
-    name = repr(planned.job.spec.name)
-    return name if planned.is_whole else f"{name}: {planned.name}"
-
-
 @dataclass(frozen=True, slots=True)
 class Act:
     """One verb on jobs."""
@@ -72,10 +67,18 @@ class Act:
     """Applies the action; returns the result text."""
     before: str
     """Result text of a job to which the action was already applied."""
-    would: str
-    """Result text of a dry run."""
-    describe: Callable[[PlannedAction], str] = _describe
-    """Audit log text."""
+    done: str
+    """What the job is by it, as "held"."""
+    describe: Callable[[PlannedAction], str] | None = None
+    """Audit log text, where it says more than `done`."""
+
+    def audit_text(self, planned: PlannedAction) -> str:
+        """As "'train' is held", "'train': job 12[3-5] is held"."""
+        if self.describe is not None:
+            return self.describe(planned)
+        name = repr(planned.job.spec.name)
+        of = name if planned.is_whole else f"{name}: {planned.name}"
+        return f"{of} is {self.done}"
 
 
 def name_of(job: Job, gangs: tuple[Gang, ...] | list[Gang] | None = None) -> str:
@@ -251,10 +254,8 @@ def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
     return f"{planned.name} is requeued{until}"
 
 
-CANCEL = Act(
-    "job_cancelled", _of_cancel, _cancel, "is already being cancelled", "would be cancelled"
-)
-REQUEUE = Act("job_requeued", _of_requeue, _requeue, "is already queued", "would be requeued")
+CANCEL = Act("job_cancelled", _of_cancel, _cancel, "is already being cancelled", "cancelled")
+REQUEUE = Act("job_requeued", _of_requeue, _requeue, "is already queued", "requeued")
 
 
 def requeue(*, from_scratch: bool) -> Act:

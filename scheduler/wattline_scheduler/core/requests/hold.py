@@ -19,7 +19,7 @@ def hold(user: UserName) -> Act:
         del state, now
         return _of_hold(target, job, user)
 
-    return Act("job_held", of, _hold, "is already held", "would be held")
+    return Act("job_held", of, _hold, "is already held", "held")
 
 
 def _of_hold(target: Target, job: Job, user: UserName) -> PlannedAction | Denied:
@@ -59,7 +59,7 @@ def release(*, is_operator: bool) -> Act:
         del state, now
         return _of_release(target, job, is_operator=is_operator)
 
-    return Act("job_released", of, _release, "is already released", "would be released")
+    return Act("job_released", of, _release, "is already released", "released")
 
 
 def _of_release(target: Target, job: Job, *, is_operator: bool) -> PlannedAction | Denied:

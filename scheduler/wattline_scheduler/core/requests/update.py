@@ -54,7 +54,7 @@ def update(changes: Changes, *, is_operator: bool) -> Act:
             return planned
         return _beyond(state, job, planned.spec) or planned
 
-    return Act("job_updated", of, _do, "has these values already", "would be changed", _describe)
+    return Act("job_updated", of, _do, "has these values already", "changed", _describe)
 
 
 def _describe(planned: PlannedAction) -> str:

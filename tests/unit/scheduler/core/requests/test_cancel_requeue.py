@@ -253,7 +253,11 @@ def test_a_requeue_is_in_the_audit_log(h: Harness) -> None:
     number = h.submit(job("sweep").gpus(1).array(3))
     h.do(requeue(only(number, 1, 2)))
     event = h.events("job_requeued")[0]
-    assert (event.actor, event.job, event.text) == ("ops", number, f"'sweep': job {number}[1-2]")
+    assert (event.actor, event.job, event.text) == (
+        "ops",
+        number,
+        f"'sweep': job {number}[1-2] is requeued",
+    )
 
 
 # --- indices ----------------------------------------------------------------------------
