@@ -51,17 +51,19 @@ def test_each_command_does_what_the_page_says(
     with site_in(tmp_path) as site:
         site.start_gateway()
         site.start_node("n1")
-        environ = {
-            **site.environ,
-            "WATTLINE_URL": site.url(),
-            "KEY": "none is needed here",
-        }
+        environ = {**site.environ, "WATTLINE_URL": site.url()}
+        kept = tmp_path / "key"
         for command, shown in steps():
             if command.startswith("curl"):
                 site.until(lambda: site.workers(service="digits-net"), "the service")
             done = subprocess.run(
-                ["bash", "-c", command], cwd=work, env=environ, capture_output=True, text=True
+                ["bash", "-c", f'{command}\nended=$?; printf %s "$KEY" > {kept}; exit $ended'],
+                cwd=work,
+                env=environ,
+                capture_output=True,
+                text=True,
             )
+            environ["KEY"] = kept.read_text()
             printed = done.stdout + done.stderr
             for line in shown:
                 parts = [re.escape(part) for part in line.split("…")]

@@ -1,5 +1,7 @@
 """Output of the verbs that set up, check and simulate."""
 
+from pathlib import Path
+
 from wattline.acts.sim_node import SimNode
 from wattline.acts.site import Enrolled, MadeSite
 
@@ -14,7 +16,7 @@ def made(site: MadeSite) -> str:
             *runs_as,
             *site.run_as_notes,
             f"1. Edit {site.site_file}: power tree, nodes, tariff.",
-            f"2. export WATTLINE_BUNDLE={site.admin_bundle}",
+            f"2. export WATTLINE_BUNDLE={Path(site.admin_bundle).absolute()}",
             f"3. wattline enroll {first} --role agent --site {site.directory}",
             f"4. wattline scheduler --site {site.directory}",
         ]

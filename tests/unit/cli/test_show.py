@@ -10,10 +10,12 @@ from rich.text import Text
 from support.core.list_pages import asked_of, page_of
 from support.core.site_views import NOON, attempt, busy_site, domain, event, job, troubled_site
 from support.programs.time_zone import local_time
+from wattline.acts.site import MadeSite
 from wattline.acts.submit import Submission, exit_status
 from wattline.lists.layout import listing
 from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
+from wattline.show.site import made
 from wattline.show.tables import Column, Listing, facts
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job.file import merged_job
@@ -449,3 +451,9 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
     assert "1 open job " in shown
     assert "a month" in shown
     assert "No account" in text_of(page_of(accounts.LIST, Accounts((), 604_800.0)))
+
+
+def test_init_names_a_bundle_that_other_directories_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    site = MadeSite("site", "site", "site/site.toml", "site/bundles/admin.toml", ("n1",))
+    assert "export WATTLINE_BUNDLE=/site/bundles/admin.toml" in made(site)
