@@ -7,6 +7,8 @@ from wattline.failures import ActFailed
 from wattline_protocol.job.selection import LAST, Span, parse_jobs
 from wattline_protocol.views.site_views import ExplainView, JobView
 
+_ONE = "write its number, or last; `wattline jobs --all` lists numbers"
+
 
 def jobs(
     client: Client,
@@ -41,11 +43,13 @@ def one_number(client: Client, selector: str) -> int:
     if selector == LAST:
         return _newest_own(client)
     try:
-        span = only_span(parse_jobs(selector))
+        spans = parse_jobs(selector)
     except ValueError as error:
-        raise ActFailed(str(error), status=2) from error
+        raise ActFailed(f"{selector!r} is not a job; {_ONE}", exits.USAGE) from error
+    span = only_span(spans)
     if span is None:
-        raise ActFailed(f"{selector} is not one job; this verb takes one", status=2)
+        task = "; `wattline logs JOB --task N` prints one task" if spans[0].indices else ""
+        raise ActFailed(f"{selector!r} is not one whole job; {_ONE}{task}", exits.USAGE)
     return span.first
 
 

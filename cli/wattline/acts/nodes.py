@@ -97,5 +97,7 @@ def uncordon(client: Client, *, gpu: str) -> str:
 def _node_and_gpu(text: str) -> tuple[str, str]:
     node, _, gpu = text.partition(":")
     if not node or not gpu:
-        raise ActFailed(f"{text!r} names no GPU; use NODE:INDEX or NODE:UUID, n3:0", exits.USAGE)
+        raise ActFailed(
+            f"{text!r} names no GPU; write NODE:INDEX or NODE:UUID, as n3:0", exits.USAGE
+        )
     return node, gpu

@@ -23,6 +23,7 @@ from wattline.verbs.run import Outcome
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.file import MAX_JOB_CHARS, JobFileError, job_from_options, parse_job
 from wattline_protocol.job.secret_values import exposed_hint
+from wattline_protocol.job.selection import LAST
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.routing.file import is_route_file, parse_routes
 from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
@@ -176,6 +177,9 @@ def what_if(
     client: Client, *, file: str | None, command: tuple[str, ...], **options: Any
 ) -> ExplainView:
     """What would happen to that job."""
+    if file is not None and (file == LAST or file.isdecimal()) and not Path(file).exists():
+        text = f"no job file {file}; of a job that is submitted already: wattline explain {file}"
+        raise ActFailed(text, exits.NOT_FOUND)
     return client.what_if(job_spec(file, command, options))
 
 

@@ -258,6 +258,11 @@ def _no_verb(
 ) -> click.UsageError:
     from difflib import get_close_matches
 
+    from wattline.slurm.commands import OF_SLURM
+
+    if not before and word in OF_SLURM:
+        text = f"no verb {word!r}. Slurm's {word} is `wattline {OF_SLURM[word]}`"
+        return click.UsageError(f"{text} (docs/from-slurm.md).", ctx)
     near = get_close_matches(word, members)
     hint = f" Did you mean {joined([repr(before + name) for name in near], 'or')}?" if near else ""
     if before and members and not near:

@@ -401,7 +401,7 @@ VERBS = (
             Option(
                 "attempt",
                 ("--attempt",),
-                "Number of the attempt. Default: the newest.",
+                "Number of the attempt; 0 is the newest.",
                 kind="integer",
                 default=0,
             ),

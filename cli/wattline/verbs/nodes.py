@@ -5,7 +5,7 @@ from functools import partial
 from wattline.verbs.verb import Argument, Option, Verb
 
 _NODE = Argument("node", "Name of the node.")
-_GPU = Argument("gpu", "GPU: NODE:INDEX or NODE:UUID.")
+_GPU = Argument("gpu", "As NODE:INDEX or NODE:UUID.")
 _REASON = Option("reason", ("--reason",), "Reason, for the audit log.", default="")
 
 _verb = partial(Verb, section="Nodes", role="operator")

@@ -400,7 +400,9 @@ def _after(link: Link, event: int, endpoint: str) -> Link:
         return Link("connecting", detail, link.connections)
     if event == zmq.EVENT_DISCONNECTED:
         keep = link if link.state == "refused" else Link("connecting", link.detail)
-        return Link(keep.state, keep.detail or f"{endpoint} is connecting", link.connections)
+        return Link(
+            keep.state, keep.detail or f"{endpoint} closed the connection", link.connections
+        )
     return Link(link.state, link.detail or f"nothing answers at {endpoint}", link.connections)
 
 

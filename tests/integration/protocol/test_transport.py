@@ -235,6 +235,7 @@ def test_the_client_reconnects_and_says_so() -> None:
         endpoint = p.server.endpoint
         p.server.close()
         wait_until(lambda: bool(client.monitor.poll(20)) and _is_lost(client), "the loss")
+        assert client.link.detail == f"{endpoint} closed the connection"
         # The pipe goes a moment after the monitor has reported the loss.
         wait_until(lambda: not client.send(b"nobody there"), "sends that are refused")
         again = ServerSocket(endpoint, p.keys, p.members.get, ("agent",), QUICK_LIMITS)

@@ -199,6 +199,8 @@ def test_an_update_takes_every_value_that_was_given(
         ("cancel 11 8", "unexpected '8'. JOBS is one word: Numbers, ranges and lists as in 3-5,8"),
         ("jobs 11 8", "unexpected '11' and '8': this verb takes options only."),
         ("submt", "no verb 'submt'. Did you mean 'submit'?"),
+        ("squeue", "no verb 'squeue'. Slurm's squeue is `wattline jobs` (docs/from-slurm.md)."),
+        ("help sbatch", "Slurm's sbatch is `wattline submit`"),
         ("help submt", "no verb 'submt'. Did you mean 'submit'?"),
         ("help node of", "no verb 'node of'. Did you mean 'node off'?"),
         ("help reserv", "Did you mean 'reserve', 'unreserve' or 'reservations'?"),
