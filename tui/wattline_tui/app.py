@@ -16,6 +16,7 @@ from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.text.visible import visible
 from wattline_protocol.views.site_views import SiteView
 from wattline_protocol.wire.client_messages import (
+    Denied,
     Explain,
     Explained,
     FetchLog,
@@ -45,6 +46,7 @@ from wattline_tui.messages import (
     ListArrived,
     LogArrived,
     LogBehind,
+    LogRefused,
     OpenJob,
     OpenList,
     OpenNode,
@@ -194,6 +196,12 @@ class TopApp(ActsApp):
         screen = self._on_top(JobScreen)
         if screen is not None and screen.job == message.log.ref.job:
             screen.add_log(message.asked, message.log)
+
+    def on_log_refused(self, message: LogRefused) -> None:
+        """Why there is no more of a log."""
+        screen = self._on_top(JobScreen)
+        if screen is not None:
+            screen.refuse_log(message.asked, message.why)
 
     def on_log_behind(self, message: LogBehind) -> None:
         """Continue at the end."""
@@ -419,6 +427,8 @@ class TopApp(ActsApp):
         for _ in range(LOG_PIECES):
             log = self.feed.ask(FetchLog(job, place.task, offset=place.offset, rank=place.rank))
             if not isinstance(log, Log) or not log.data:
+                why = log.reason if isinstance(log, Denied) else ""
+                self.post_message(LogRefused(place, why))
                 return
             self.post_message(LogArrived(place, log))
             if log.at_end or place.attempt not in (0, log.ref.attempt):

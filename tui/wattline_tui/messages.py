@@ -59,6 +59,15 @@ class LogArrived(Message):
 
 
 @dataclass
+class LogRefused(Message):
+    """The log was not read."""
+
+    asked: LogPlace
+    why: str
+    """Empty: it has nothing new."""
+
+
+@dataclass
 class LogBehind(Message):
     """The log on screen grows faster than it is read."""
 

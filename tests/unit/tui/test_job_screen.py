@@ -10,11 +10,11 @@ from wattline_protocol.ids import JobId
 from wattline_protocol.job.spec import JobSpec, Launch
 from wattline_protocol.views.site_views import ExplainView
 from wattline_protocol.views.training_views import RankView
-from wattline_protocol.wire.client_messages import FetchLog
+from wattline_protocol.wire.client_messages import Answer, Denied, FetchLog, Request
 from wattline_tui.app import TopApp
 from wattline_tui.listing.attempts import attempt_rows, attempt_table
 from wattline_tui.listing.log_choices import log_choices
-from wattline_tui.messages import OpenJob
+from wattline_tui.messages import FetchNow, OpenJob
 from wattline_tui.screens.job import JobScreen
 from wattline_tui.widgets.log import LogPane
 
@@ -127,6 +127,30 @@ async def test_the_log_of_a_rank_is_chosen_by_name() -> None:
         assert [one.message for one in app._notifications] == [
             "the job has no task or rank nowhere"
         ]
+
+
+class NoLogs(PlayedFeed):
+    """The node does not answer for logs, until it does."""
+
+    why = "the log of 1.0#1 is on [b]gpu-01[/b], which does not report"
+
+    def ask(self, request: Request) -> Answer:
+        if isinstance(request, FetchLog) and self.why:
+            return Denied("unavailable", self.why)
+        return super().ask(request)
+
+
+async def test_a_log_that_is_not_read_says_why_until_it_is() -> None:
+    feed = NoLogs(busy_site())
+    app = TopApp(feed)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, 1)
+        assert feed.why in screen_text(app)
+        feed.why = ""
+        screen.post_message(FetchNow())
+        await settled(pilot)
+        assert "saved step 2" in screen_text(app)
+        assert "which does not report" not in screen_text(app)
 
 
 def test_logs_of_a_gang_are_those_of_its_tasks_and_ranks() -> None:

@@ -8,8 +8,10 @@ from typing import ClassVar, Literal, get_args
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 
 from wattline_protocol.ids import JobId, TaskNo
+from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted, digits, energy
 from wattline_protocol.views.site_views import ExplainView, JobView
 from wattline_protocol.wire.client_messages import Log
@@ -62,6 +64,8 @@ class JobScreen(SiteScreen):
         self.details: JobView | None = None
         self.log_place = log_end(TaskNo(0))
         self.shown_rank: int | None = None
+        self._no_log = ""
+        """Why the log is not read; empty: it is."""
         self.records = JobRecords()
         self._part: Part = "log"
         self._now_s = 0.0
@@ -188,6 +192,7 @@ class JobScreen(SiteScreen):
             pane.clear()  # after a jump to the end, what is shown would have a gap
             data = _whole_lines(data) if begins else data
             pane.begin = log.next_offset - len(data)
+        self._no_log = ""
         pane.append(data)
         self.log_place = replace(asked, attempt=log.ref.attempt, offset=log.next_offset)
         self._title_log(log.ref.attempt)
@@ -206,6 +211,12 @@ class JobScreen(SiteScreen):
         """The task writes faster than its log can be read: continue at the end."""
         if asked == self.log_place:
             self.log_place = replace(log_end(asked.task, asked.rank), attempt=asked.attempt)
+
+    def refuse_log(self, asked: LogPlace, why: str) -> None:
+        """Say why the log that is read from `asked` on is not read."""
+        if asked == self.log_place and why != self._no_log:
+            self._no_log = why
+            self._title_log(asked.attempt)
 
     def action_earlier(self) -> None:
         """Read what is before."""
@@ -272,7 +283,7 @@ class JobScreen(SiteScreen):
         self.post_message(FetchNow())
 
     def _open_log(self, task: TaskNo, rank: int | None) -> None:
-        self.shown_task, self.shown_rank = task, rank
+        self.shown_task, self.shown_rank, self._no_log = task, rank, ""
         self.log_place = log_end(task, rank)
         self.query_one(LogPane).clear()
         self._title_log()
@@ -283,7 +294,8 @@ class JobScreen(SiteScreen):
         name = f"task {self.shown_task}" if self.shown_rank is None else f"rank {self.shown_rank}"
         pane.border_title = f"log of {name}{of}"
         before = f"{pane.begin:,} bytes before: b · " if pane.begin else ""
-        pane.border_subtitle = f"{before}{'following' if pane.follows else 'not following'}"
+        state = self._no_log or ("following" if pane.follows else "not following")
+        pane.border_subtitle = Content(visible_line(f"{before}{state}"))
 
     # --- attempts ---------------------------------------------------------------------------
 
