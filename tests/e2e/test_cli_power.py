@@ -59,6 +59,8 @@ def test_a_window_that_is_open_limits_the_budget_and_is_shown(site: CliSite) -> 
     assert "limited by schedule 1" in shown
     assert "peak tariff" in shown
     assert "schedule 1 limits the budget" in site.wattline("events")
+    (limit,) = site.json("power", "limits", "--where", "source=schedule and phase!=planned")
+    assert (limit["name"], limit["domain"]) == ("schedule 1", "feed-a")
 
 
 def test_a_scheduler_that_is_killed_on_a_ramp_goes_on_with_it(site: CliSite) -> None:

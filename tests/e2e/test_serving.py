@@ -192,6 +192,8 @@ def test_services_show_what_serves_and_why_a_model_does_not_load(site: ServingSi
     assert broken["revision"] == int(number)
     assert broken["replicas"] == {"min": 1, "max": 1, "want": 1, "ready": 0, "why": ""}
     assert why in site.wattline("service", "broken")
+    (replica,) = site.json("service", "broken", "workers", "--where", "reason~weights")
+    assert replica["task"].startswith(f"{number}.0#")
     site.until(lambda: site.json("service", "echo")["replicas"]["ready"] == 1, "echo is ready")
     echo = site.json("service", "echo")
     assert list(echo)[:5] == ["name", "owner", "revision", "replicas", "workers"]

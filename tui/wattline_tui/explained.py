@@ -1,8 +1,8 @@
 """Why a job is pending, as text: the same value that `wattline explain` shows."""
 
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.views.site_views import ExplainView
-from wattline_tui.limits import when
 
 
 def explained(view: ExplainView, now_unix_s: float) -> str:

@@ -13,7 +13,7 @@ GLOSSARY = (
     ("committed", "maximum draw of the nodes by their leases"),
     ("lease", "wall watts granted to one node until replaced"),
     ("cap", "power limit in force on one GPU"),
-    ("due, used", "an account's share of the site, and of the use"),
+    ("share, used", "what is due to an account, and its part of all use"),
     ("used/due", "lowest first among accounts with the same parent"),
     ("still there", "jobs of others on reserved nodes: they continue"),
     ("▾ or power cap", "the cap slows the GPU: it could use more watts"),

@@ -1,20 +1,8 @@
 """Number formats of the terminal."""
 
 from wattline_protocol.text import wording
+from wattline_protocol.text.clock_reasons import clock_reasons
 from wattline_protocol.views.site_views import GpuView
-
-REASON_WORDS = (
-    (0x80, "power brake"),
-    (0x40, "HW thermal"),
-    (0x20, "SW thermal"),
-    (0x08, "HW slowdown"),
-    (0x04, "power cap"),
-    (0x10, "sync boost"),
-    (0x02, "app clocks"),
-    (0x100, "display"),
-    (0x01, "idle"),
-)
-"""Clock event reasons by NVML bit, most severe first."""
 
 
 def watts(value_w: float | None) -> str:
@@ -34,8 +22,7 @@ def duration(seconds: float | None) -> str:
 
 def reasons(bits: int) -> str:
     """Why the clocks are reduced, as text."""
-    words = [word for bit, word in REASON_WORDS if bits & bit]
-    return ", ".join(words) if words else "none"
+    return clock_reasons(bits) or "none"
 
 
 def is_capped(gpu: GpuView) -> bool:

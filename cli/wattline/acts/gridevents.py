@@ -2,6 +2,7 @@
 
 import time
 
+from wattline.acts.power import limits
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
@@ -58,8 +59,7 @@ def _times(start: str | None, for_s: float | None, end: str | None) -> tuple[flo
 
 def events(client: Client) -> tuple[LimitView, ...]:
     """Grid events that are not over, by start."""
-    found = [limit for limit in client.limits() if limit.source == "event"]
-    return tuple(sorted(found, key=lambda limit: limit.start_unix_s))
+    return tuple(limit for limit in limits(client) if limit.source == "event")
 
 
 def cancel(client: Client, *, id: str, reason: str) -> str:  # noqa: A002 - as above

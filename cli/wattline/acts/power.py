@@ -6,12 +6,17 @@ from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
 from wattline_protocol.views.power_views import PowerOutlook
-from wattline_protocol.views.site_views import DomainView, WhyView
+from wattline_protocol.views.site_views import DomainView, LimitView, WhyView
 
 
 def power(client: Client) -> tuple[DomainView, ...]:
     """All domains and zones."""
     return client.power()
+
+
+def limits(client: Client) -> tuple[LimitView, ...]:
+    """Everything that lowers a budget now or later, by start."""
+    return tuple(sorted(client.limits(), key=lambda limit: limit.start_unix_s))
 
 
 class NodeWhy(msgspec.Struct, frozen=True):

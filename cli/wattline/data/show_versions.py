@@ -48,7 +48,9 @@ def set_table(_: float) -> Table[DataSetView]:
     )
 
 
-SETS = ListOf[Sequence[DataSetView], DataSetView](set_table)
+SETS = ListOf[Sequence[DataSetView], DataSetView](
+    set_table, applies=lambda given: given["name"] is None
+)
 
 
 def _newest(row: DataSetView) -> str:
@@ -81,7 +83,9 @@ def version_table(_: float) -> Table[VersionView]:
     )
 
 
-VERSIONS = ListOf[Sequence[VersionView], VersionView](version_table)
+VERSIONS = ListOf[Sequence[VersionView], VersionView](
+    version_table, applies=lambda given: given["name"] is not None
+)
 
 
 VERDICTS = ("ok", "broken", "approved", "none")

@@ -12,10 +12,10 @@ from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Listing
 from wattline.show.tables import Column as Cells
 from wattline_protocol.lists.column import Column, Row
+from wattline_protocol.lists.table import INDENT
 from wattline_protocol.text.visible import visible
 from wattline_protocol.text.wording import counted
 
-INDENT = "  "
 NONE_MEETS = "Nothing meets the condition."
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """First characters of what spreadsheets run: https://owasp.org/www-community/attacks/CSV_Injection.

@@ -8,10 +8,11 @@ from rich.text import Text
 from wattline.lists.list_of import ListOf
 from wattline.show import units
 from wattline.show.problems import sentence
-from wattline.show.styles import alarm, state, throttle
+from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, Column, Listing, facts
 from wattline_protocol.lists.node_table import drained, draw, heard, node_table
 from wattline_protocol.site.labels import labels_text
+from wattline_protocol.text.clock_reasons import clock_reasons
 from wattline_protocol.text.wording import about_size, counted
 from wattline_protocol.views.cache_view import CacheView
 from wattline_protocol.views.site_views import GpuView, NodeView, OutOfBandView
@@ -140,4 +141,4 @@ def _clock(gpu: GpuView) -> str:
 def _reasons(gpu: GpuView) -> Text:
     if not gpu.healthy:
         return alarm("not healthy")
-    return Text(throttle(gpu.reasons))
+    return Text(clock_reasons(gpu.reasons))

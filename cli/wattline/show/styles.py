@@ -3,7 +3,6 @@
 from rich.text import Text
 
 from wattline_protocol.lists.tones import TONES, Tone
-from wattline_tui.units import REASON_WORDS
 
 _COLOURS: dict[Tone, str] = {
     "good": "green",
@@ -19,11 +18,6 @@ _COLOURS: dict[Tone, str] = {
 def state(word: str) -> Text:
     """A state in its colour."""
     return Text(word, style=_COLOURS[TONES[word]] if word in TONES else "")
-
-
-def throttle(reasons: int) -> str:
-    """Why the clocks are reduced, as text, most severe first."""
-    return ", ".join(word for bit, word in REASON_WORDS if reasons & bit)
 
 
 def alarm(text: str) -> Text:

@@ -12,6 +12,11 @@ def watts(value_w: float | None) -> str:
     return NOT_KNOWN if value_w is None else wording.watts(value_w)
 
 
+def joules(value_j: float | None) -> str:
+    """`62.5 J`, `1.2 kJ`, `3.4 MJ`."""
+    return NOT_KNOWN if value_j is None else wording.joules(value_j)
+
+
 def usd(value_usd: float) -> str:
     """`$0.0123`, `$12.30`."""
     return f"${value_usd:.4f}" if abs(value_usd) < 1.0 else f"${value_usd:,.2f}"

@@ -9,9 +9,10 @@ from rich.text import Text
 from wattline.acts.power import NodeWhy
 from wattline.show import units
 from wattline.show.tables import Column, Listing
+from wattline_protocol.lists.limit_table import limit_line
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.wording import counted, named
 from wattline_protocol.views.site_views import DomainView, PriorityShare, WhyGpu, WhyView
-from wattline_tui.limits import limit_line, when
 
 NO_TASK = -1
 """Priority of GPUs that draw power without an allocated task."""

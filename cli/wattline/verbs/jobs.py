@@ -374,6 +374,19 @@ VERBS = (
         lists=("wattline.show.accounts:LIST",),
     ),
     _verb(
+        name="quotas",
+        help="List quotas of queues and accounts: limits, usage, jobs that wait for one.",
+        details="Amounts are in the unit of the KIND, a key of the site file. Quotas of energy and "
+        "cost reset by day and month, the others have headroom again as work ends. With --csv the "
+        "time of the reset is in UTC.",
+        act="wattline.acts.accounts:quotas",
+        lists=("wattline.show.accounts:QUOTAS",),
+        examples=(
+            "wattline quotas --where 'of-limit>80%'",
+            "wattline quotas --where 'waiting>0 and of=account' --sort -of-limit",
+        ),
+    ),
+    _verb(
         name="whatif",
         help="Predict when a job would start, without submitting it, as `explain` does.",
         details="Takes the options of `submit`; a job that `submit` would refuse is refused.",

@@ -147,6 +147,14 @@ VERBS = (
         ),
     ),
     _verb(
+        name="power limits",
+        help="List limits of budgets, now and planned, by begin.",
+        details="Sheds, schedules and windows of the site file, grid events, cooling and meters.",
+        act="wattline.acts.power:limits",
+        lists=("wattline.show.power:LIMITS",),
+        examples=("wattline power limits --where 'source=event and start<16:00'",),
+    ),
+    _verb(
         name="power event list",
         help="List current and future grid events.",
         act="wattline.acts.gridevents:events",

@@ -1,7 +1,7 @@
 """Executes a verb: connect, act, show."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import Any
 
 from wattline import exits
 from wattline.lists.options import LIST_OPTIONS
-from wattline.verbs.verb import BUNDLE, JSON, Argument, Verb
+from wattline.verbs.verb import BUNDLE, JSON, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,8 @@ def _printer(
 
     given = {p.name: values.pop(p.name) for p in LIST_OPTIONS if p.name in values}
     options = ListOptions(**given, json=as_json)
-    has_argument = any(isinstance(p, Argument) and values[p.name] for p in verb.args)
-    of = load(verb.lists[-1 if has_argument else 0])
-    if not of.applies(values):
+    of = list_of(verb, values)
+    if of is None:
         unfit(options)
         return lambda act: _show(verb, act(), as_json=as_json)
     checked(of, options, is_endless=verb.streams and bool(values.get("follow")))
@@ -66,6 +65,11 @@ def _printer(
         return print_list(of, options, ask, selects=verb.selects)
 
     return show
+
+
+def list_of(verb: Verb, values: Mapping[str, Any]) -> Any:
+    """The `ListOf` of the verb that applies to these arguments; None: it lists nothing then."""
+    return next((one for one in map(load, verb.lists) if one.applies(values)), None)
 
 
 def _show(verb: Verb, result: Any, *, as_json: bool) -> int:

@@ -12,6 +12,7 @@ VERBS = (
         help="List services with their revision and ready replicas, and routes.",
         act="wattline.acts.serving.services:services",
         lists=("wattline.show.serving.services:LIST",),
+        examples=("wattline services --where 'p95>200 or burn>1' --columns +errors,+joules",),
     ),
     _verb(
         name="service",
@@ -20,7 +21,7 @@ VERBS = (
         "lines of JSON; for the owner of the service and operators (docs/request-logs.md). "
         "`remove` ends a route (docs/routing.md); a service ends with its job (`cancel`).",
         act="wattline.acts.serving.services:service",
-        lists=("wattline.show.serving.requests:LIST",),
+        lists=("wattline.show.serving.services:WORKERS", "wattline.show.serving.requests:LIST"),
         show="wattline.show.serving.services:shown",
         args=(
             Argument("name", "Name of the service or route."),
@@ -34,6 +35,7 @@ VERBS = (
             ),
         ),
         examples=(
+            "wattline service echo workers --where 'state!=ready'",
             "wattline service echo requests --since 10m --status 5xx",
             "wattline service echo requests --where 'latency>1s' --csv",
             "wattline service echo bodies --since 7d > bodies.jsonl",

@@ -68,8 +68,8 @@ class Verb:
     act: str
     show: str | None = None
     lists: tuple[str, ...] = ()
-    """`module:NAME` of the `ListOf` that prints what the act returns; `show` does where that does
-    not apply. The second one is taken where the verb's argument is given."""
+    """`module:NAME` of each `ListOf` that prints what the act returns: the first that applies to
+    the arguments; `show` does where none does."""
     selects: bool = False
     """Its act is given `where` as text and evaluates it; otherwise rows are selected here."""
     streams: bool = False

@@ -12,6 +12,9 @@ from wattline_protocol.lists.where import Where, parse_where
 Order = tuple[tuple[Column[Row], bool], ...]
 """Columns to sort by, the most significant first; True = the greatest value first."""
 
+INDENT = "  "
+"""Of each level of a tree, before the first cell."""
+
 
 @dataclass(frozen=True)
 class Table(Generic[Row]):

@@ -10,6 +10,8 @@ FIRST_YEAR = 2000
 LAST_YEAR = 2199
 """Range of years of valid dates. Dates beyond are mistakes, or do not exist in every time zone."""
 
+DAY_S = 86_400.0
+
 _TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 
 
@@ -56,6 +58,27 @@ def local_time_of_day(unix_s: float) -> str:
 def local_time(unix_s: float) -> str:
     """Date and time to the second, in the time zone of this machine."""
     return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def when(unix_s: float, now_s: float) -> str:
+    """Local time, short: `18:10:05` today, `Mon 16:00` within a week, the date beyond."""
+    at = datetime.fromtimestamp(unix_s).astimezone()
+    if at.date() == datetime.fromtimestamp(now_s).astimezone().date():
+        return f"{at:%H:%M:%S}"
+    return f"{at:%a %H:%M}" if _is_near(unix_s, now_s) else f"{at:%Y-%m-%d %H:%M}"
+
+
+def clock(unix_s: float, now_s: float) -> str:
+    """The shortest form: `18:10` within a day, `Mon 16` within a week, `12-24` beyond."""
+    at = datetime.fromtimestamp(unix_s).astimezone()
+    if abs(unix_s - now_s) < DAY_S:
+        return f"{at:%H:%M}"
+    return f"{at:%a %H}" if _is_near(unix_s, now_s) else f"{at:%m-%d}"
+
+
+def _is_near(unix_s: float, now_s: float) -> bool:
+    """Whether the day of the week says which day it is."""
+    return abs(unix_s - now_s) < 6 * DAY_S
 
 
 def is_time_of_day(*texts: str) -> bool:

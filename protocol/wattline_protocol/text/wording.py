@@ -68,6 +68,14 @@ def energy(value_kwh: float) -> str:
     return f"{digits(value_kwh / 1e3)} MWh"
 
 
+def joules(value_j: float) -> str:
+    """`62.5 J`, `1.2 kJ`, `3.4 MJ`."""
+    for unit, size_j in (("MJ", 1e6), ("kJ", 1e3)):
+        if abs(value_j) >= size_j:
+            return f"{digits(value_j / size_j)} {unit}"
+    return f"{digits(value_j)} J"
+
+
 def elapsed(value_s: float) -> str:
     """`820ms`, `42s`, `3m07s`, `2h05m`, `4d06h`."""
     if value_s < 0:

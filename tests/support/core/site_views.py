@@ -382,16 +382,10 @@ def troubled_site() -> SiteView:
 def empty_site() -> SiteView:
     """A site just made: no node heard, no job."""
     site = busy_site()
-    return msgspec.structs.replace(site, nodes=(), jobs=(), events=(), simulated=False)
-
-
-def large_site() -> SiteView:
-    """1,000 nodes of 8 GPUs, 400 jobs."""
-    site = busy_site()
-    states: tuple[JobState, ...] = ("RUNNING", "RUNNING", "PENDING", "HELD")
-    jobs = tuple(
-        job(n, f"sweep-{n}", states[n % 4], owner=f"user{n % 7}", priority=n % 3 * 25, gpus=n % 9)
-        for n in range(1, 401)
+    unused = {"measured_w": 0.0, "committed_w": 0.0}
+    domains = tuple(
+        msgspec.structs.replace(one, headroom_w=one.budget_w, **unused) for one in site.domains
     )
-    nodes = tuple(node(n, (400.0 if n % 5 else 70.0,) * 8) for n in range(1, 1_001))
-    return msgspec.structs.replace(site, nodes=nodes, jobs=jobs)
+    return msgspec.structs.replace(
+        site, domains=domains, nodes=(), jobs=(), queue=(), events=(), simulated=False
+    )

@@ -1,15 +1,27 @@
 """What the terminal shows, as text."""
 
+import string
+from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Input
+from textual.widgets import Input
 
 from wattline_tui.app import TopApp
 
 FETCHES = {"job", "record", "order", "list", "goto"}
 """Workers whose answers change the screen."""
+
+
+LETTERS = string.ascii_letters + string.digits
+"""Of the styles of a screen."""
+
+ATTRIBUTES = ("bold", "dim", "italic", "underline", "reverse")
 
 
 class ScreenFile(SingleFileSnapshotExtension):
@@ -25,6 +37,41 @@ def screen_text(app: TopApp) -> str:
     return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
 
+def screen_ink(app: TopApp) -> str:
+    """The style of every character of the terminal, a letter each, and what the letters stand for;
+    the most frequent one is blank."""
+    strips = app.screen._compositor.render_strips()
+    lines = [
+        [_style_of(segment) for segment in strip for _ in range(segment.cell_length)]
+        for strip in strips
+    ]
+    usual, *others = (one for one, _ in Counter(chain.from_iterable(lines)).most_common())
+    others.sort(key=list(chain.from_iterable(lines)).index)
+    letters = dict(zip((usual, *others), " " + LETTERS, strict=False))
+    grid = ("".join(map(letters.__getitem__, line)).rstrip() for line in lines)
+    return (
+        "\n".join([*grid, "", *(f"{letter or ' '} {style}" for style, letter in letters.items())])
+        + "\n"
+    )
+
+
+def _style_of(segment: Segment) -> str:
+    """Colours and attributes; of blanks that of their ground alone."""
+    style = segment.style or Style.null()
+    ground = _colour(style.bgcolor)
+    is_blank = not segment.text.strip() and not style.reverse and not style.underline
+    if is_blank:
+        return f"on {ground}"
+    attributes = [
+        name for name in ("bold", "italic", "reverse", "underline", "dim") if getattr(style, name)
+    ]
+    return " ".join([_colour(style.color), "on", ground, *attributes])
+
+
+def _colour(colour: Color | None) -> str:
+    return "default" if colour is None else colour.get_truecolor().hex
+
+
 async def settled(pilot: Pilot[None]) -> None:
     """The snapshot, and what was fetched for it, are on the screen that is open."""
     app = pilot.app
@@ -33,8 +80,6 @@ async def settled(pilot: Pilot[None]) -> None:
         await pilot.pause(0.01)
     while any(w.name in FETCHES and not w.is_finished for w in app.workers):
         await pilot.pause(0.01)
-    while any(_is_unmeasured(table) for table in app.screen.query(DataTable)):
-        await pilot.pause(0.01)
     for line in app.screen.query(Input):
         line.cursor_blink = False
     await pilot.pause()
@@ -42,11 +87,6 @@ async def settled(pilot: Pilot[None]) -> None:
     while (now := screen_text(app)) != before:
         before = now
         await pilot.pause()
-
-
-def _is_unmeasured(table: DataTable[object]) -> bool:
-    """Whether its columns get the widths of their cells when the app is idle next."""
-    return table._require_update_dimensions or bool(table._updated_cells)
 
 
 async def pressed(pilot: Pilot[None], keys: Iterable[str]) -> None:

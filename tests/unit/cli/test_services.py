@@ -3,11 +3,14 @@
 import io
 
 import msgspec
+import pytest
 from rich.console import Console, RenderableType
 
-from support.core.list_pages import page_of
+from support.core.list_pages import asked_of, csv_of, page_of
+from wattline.acts.serving.services import service
+from wattline.failures import ActFailed
 from wattline.show.serving import routes
-from wattline.show.serving.services import LIST, detail
+from wattline.show.serving.services import LIST, WORKERS, detail
 from wattline_protocol.ids import JobId
 from wattline_protocol.views.service_views import (
     EnergyView,
@@ -53,14 +56,24 @@ def rows_of(thing: RenderableType) -> list[str]:
 
 def test_a_service_is_one_line_with_the_reason_of_a_failed_replica() -> None:
     header, row, *_ = rows_of(page_of(LIST, [VIEW]))
-    assert header.split() == ["SERVICE", "USER", "REVISION", "READY", "IN", "FLIGHT", "NOTE"]
-    assert row.split()[:5] == ["echo", "ada", "7", "1/2", "3"]
-    assert row.endswith("  7.1#1: ValueError: no weights at /mo…")
+    assert header == "SERVICE  USER  READY  REQ/S  P95 MS  SLO MS  WATTS  NOTE"
+    assert row.split()[:4] == ["echo", "ada", "1/2", "-"]
+    assert "  7.1#1: ValueError: no w" in row
+    assert row.endswith("…")
+
+
+def test_services_and_workers_are_selected_by_what_they_show() -> None:
+    heads, *rows = csv_of(LIST, [VIEW, ROUTE], where="in-flight>0", columns="service,revision")
+    assert (heads, rows) == (["service", "revision"], [["echo", "7"]])
+    workers = csv_of(WORKERS, VIEW.workers, where="state=failed", columns="worker,batch,reason")
+    assert workers == [["worker", "batch_s", "reason"], ["7.1#1", "", WHY]]
+    with pytest.raises(ActFailed, match="no column 'sate'; the nearest is state"):
+        asked_of(WORKERS, where="sate=failed")
 
 
 def test_a_rollout_in_progress_is_shown() -> None:
     rolling = msgspec.structs.replace(VIEW, rollout="checking", next_revision=JobId(9))
-    _, row = rows_of(page_of(LIST, [rolling]))
+    _, row, *_ = rows_of(page_of(LIST, [rolling]))
     assert "checking, revision 9" in row
     assert "rollout    checking, revision 9 is to replace 7" in rows_of(detail(rolling))
 
@@ -79,8 +92,9 @@ def test_a_scaled_service_shows_its_range_the_reason_and_its_watts() -> None:
 def test_one_service_lists_its_workers() -> None:
     lines = rows_of(detail(VIEW))
     assert "ready      1 of 2" in lines
-    header, first, second = lines[-3:]
-    names = ["TASK", "NODE", "STATE", "IN", "FLIGHT", "BATCH", "REASON"]
+    at = next(at for at, line in enumerate(lines) if line.startswith("WORKER"))
+    header, first, second = lines[at : at + 3]
+    names = ["WORKER", "NODE", "STATE", "IN", "FLIGHT", "BATCH", "REASON"]
     assert header.split() == names
     assert first.split() == ["7.0#1", "n0", "ready", "3", "12.3", "ms"]
     assert second.split()[:5] == ["7.1#1", "n1", "failed", "0", "-"]
@@ -129,6 +143,20 @@ def test_one_route_lists_its_rules_with_their_counts() -> None:
     text = "\n".join(rows)
     for part in ("tier gold", "rest", "1,234", "12"):
         assert part in text
+
+
+class Routes:
+    """A client of a site that has this route alone."""
+
+    def service_or_route(self, name: str) -> RouteView:
+        assert name == ROUTE.name
+        return ROUTE
+
+
+def test_a_route_has_no_workers() -> None:
+    unused = dict.fromkeys(("since", "until", "key", "status", "limit"))
+    with pytest.raises(ActFailed, match="digits is a route: its services have workers"):
+        service(Routes(), name="digits", what="workers", as_json=False, **unused)  # type: ignore[arg-type]  # what it asks for alone
 
 
 def test_energy_is_shown_by_requests_and_tokens_and_never_as_zero() -> None:

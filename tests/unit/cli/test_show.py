@@ -7,11 +7,12 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from support.core.list_pages import asked_of, page_of
+from support.core.list_pages import asked_of, csv_of, page_of
 from support.core.site_views import NOON, attempt, busy_site, domain, event, job, troubled_site
 from support.programs.time_zone import local_time
 from wattline.acts.site import MadeSite
 from wattline.acts.submit import Submission, exit_status
+from wattline.failures import ActFailed
 from wattline.lists.layout import listing
 from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
@@ -447,10 +448,34 @@ def test_accounts_are_shown_with_what_is_due_and_quotas() -> None:
     assert "as work ends" in shown
     assert "20 kW" in shown
     assert "a day" in shown
-    assert "100000 open jobs" in shown
+    assert "100,000 open jobs" in shown
     assert "1 open job " in shown
     assert "a month" in shown
     assert "No account" in text_of(page_of(accounts.LIST, Accounts((), 604_800.0)))
+    some = text_of(page_of(accounts.LIST, value, where="account=research"))
+    assert "night" not in some, "only quotas of the accounts selected"
+    assert "research  account" in some
+
+
+def test_quotas_are_a_list_of_their_own() -> None:
+    quotas = (
+        QuotaView("queue", "night", "gpus", 8.0, 6.5, None, 9, (JobId(7), JobId(9))),
+        QuotaView("account", "research", "kwh_per_day", 200.0, 20.25, NOON),
+    )
+    heads, *lines = csv_of(accounts.QUOTAS, quotas, where="of-limit>80%")
+    assert dict(zip(heads, *lines, strict=True)) == {
+        "quota": "night",
+        "of": "queue",
+        "kind": "gpus",
+        "limit": "8",
+        "used": "6.5",
+        "left": "1.5",
+        "of_limit": "0.8125",
+        "resets": "",
+        "jobs": "7 9",
+    }
+    with pytest.raises(ActFailed, match="the nearest is waiting"):
+        asked_of(accounts.QUOTAS, where="waitng>0")
 
 
 def test_init_names_a_bundle_that_other_directories_find(monkeypatch: pytest.MonkeyPatch) -> None:

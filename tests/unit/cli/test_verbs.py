@@ -17,7 +17,7 @@ from wattline.main import run
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import Root, parameters
 from wattline.verbs.overview import OVERVIEW
-from wattline.verbs.run import load
+from wattline.verbs.run import list_of, load
 from wattline.verbs.verb import Verb
 from wattline_protocol.job.change import WHEN
 from wattline_protocol.job.keys import JOB_KEYS, OPTION_ALIASES, flag_of
@@ -104,6 +104,23 @@ def test_json_is_offered_everywhere(verb: Verb) -> None:
         "run",
         "attach",
     )  # they write nothing else
+
+
+@pytest.mark.parametrize(
+    ("verb", "values", "of"),
+    [
+        ("service", {"what": "workers"}, "wattline.show.serving.services:WORKERS"),
+        ("service", {"what": "requests"}, "wattline.show.serving.requests:LIST"),
+        ("service", {"what": None}, None),
+        ("data ls", {"name": None}, "wattline.data.show_versions:SETS"),
+        ("data ls", {"name": "digits"}, "wattline.data.show_versions:VERSIONS"),
+    ],
+)
+def test_a_verb_with_several_lists_prints_the_one_of_its_arguments(
+    verb: str, values: dict[str, object], of: str | None
+) -> None:
+    found = list_of(next(one for one in CATALOGUE if one.name == verb), values)
+    assert found is (None if of is None else load(of))
 
 
 def test_family_alone_and_its_members_are_told_apart() -> None:

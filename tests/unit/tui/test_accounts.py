@@ -1,61 +1,78 @@
-"""Accounts, quotas and holders of GPUs as rows of text."""
+"""Accounts and quotas: the lists of mode 7, whose columns are those of the command line."""
 
 import pytest
 
-from support.core.site_views import NOON, accounts_now, busy_site, shared_site
+from support.core.site_views import NOON, accounts_now, busy_site
+from support.programs.feeds import PlayedFeed
+from support.programs.screens import pressed, screen_text, settled
 from support.programs.time_zone import local_time
-from wattline_protocol.wire.client_messages import Accounts
-from wattline_tui.accounts import ACCOUNT_COLUMNS, BAR, QUOTA_COLUMNS, account_rows, bar, quota_rows
-from wattline_tui.holders import held_in_short, holders_of
-from wattline_tui.model import View
+from wattline_protocol.lists.quota_table import quota_table
+from wattline_protocol.views.account_views import QuotaView
+from wattline_tui.app import TopApp
+from wattline_tui.listing.drawn import EIGHTHS, filled
+from wattline_tui.listing.quotas import quotas_of_terminal
+from wattline_tui.screens.accounts import AccountsScreen
+from wattline_tui.widgets.list_pane import ListPane
 
 
-def test_what_is_below_an_account_is_set_in() -> None:
-    rows = [cells for _, cells in account_rows(accounts_now())]
-    assert [cells[0] for cells in rows] == ["grace", "research", "  vision", "  language"]
-    vision = dict(zip(ACCOUNT_COLUMNS, rows[2], strict=True))
-    assert (vision["due"], vision["used"], vision["used/due"]) == ("50%", "41%", "0.82")
-    assert (vision["GPUs"], vision["run"], vision["wait"]) == ("16", "2", "1")
-
-
-def test_a_quota_says_what_is_left_and_who_waits() -> None:
+def cells(quota: QuotaView) -> dict[str, str]:
     with local_time("UTC"):
-        rows = quota_rows(accounts_now(), NOON)
-    found = [dict(zip(QUOTA_COLUMNS, cells, strict=True)) for _, cells in rows]
-    gpus, power, energy, cost = found
-    assert (gpus["used"], gpus["of"], gpus["left"]) == ("6.43", "8 GPUs", "1.57")
-    assert (gpus["pending jobs"], gpus["resets"]) == ("3", "as work ends")
-    assert (power["used"], power["of"], power["left"]) == ("11.5 kW", "20 kW", "8.48 kW")
-    assert power["pending jobs"] == "–"
-    assert (energy["left"], energy["pending jobs"]) == ("0", "5, 7, 8, 11, 12 and 7 more")
-    assert (cost["used"], cost["of"]) == ("1,812", "5,000 $/month")
+        return {one.name: one.cell(quota) for one in quota_table(NOON).columns}
+
+
+def test_a_quota_says_what_is_left_and_what_waits() -> None:
+    gpus, power, energy, cost = map(cells, accounts_now().quotas)
+    assert (gpus["quota"], gpus["of"], gpus["kind"]) == ("night", "queue", "gpus")
+    assert (gpus["used"], gpus["limit"], gpus["left"]) == ("6.43 GPUs", "8 GPUs", "1.57 GPUs")
+    assert (gpus["jobs"], gpus["resets"], gpus["of-limit"]) == ("3", "as work ends", "80 %")
+    assert (power["used"], power["limit"], power["left"]) == ("11.5 kW", "20 kW", "8.48 kW")
+    assert power["jobs"] == ""
+    assert (energy["limit"], energy["left"]) == ("60 kWh a day", "0 kWh")
+    assert (energy["jobs"], energy["waiting"]) == ("5, 7, 8, 11, 12 and 7 more", "12")
+    assert energy["resets"] == "Fri 06:26"
+    assert (cost["used"], cost["limit"]) == ("$1,812", "$5,000 a month")
+
+
+def test_the_terminal_draws_the_share_used_and_selects_by_it_as_the_command_line_does() -> None:
+    names = [one.name for one in quota_table(NOON).columns]
+    assert [one.name for one in quotas_of_terminal(NOON).columns] == names
 
 
 @pytest.mark.parametrize(
-    ("used", "limit", "filled"),
-    [(0, 8, 0), (0.01, 8, 1), (4, 8, 4), (7.99, 8, BAR - 1), (8, 8, BAR), (9, 8, BAR), (0, 0, BAR)],
+    ("part", "eighths"),
+    [(0.0, 0), (0.001, 1), (0.5, 32), (0.999, 63), (1.0, 64), (1.2, 64)],
 )
-def test_a_bar_is_full_only_where_nothing_is_left(used: float, limit: float, filled: int) -> None:
-    assert bar(used, limit) == "█" * filled + "·" * (BAR - filled)
+def test_a_bar_is_full_only_where_nothing_is_left(part: float, eighths: int) -> None:
+    shown = filled(part, 8)
+    assert sum(EIGHTHS.index(char) for char in shown) == eighths
+    assert len(shown) == 8
+    assert filled(part, 0) == filled(part, -3) == ""
 
 
-def test_without_accounts_there_are_no_rows() -> None:
-    nothing = Accounts((), 604_800.0)
-    assert account_rows(nothing) == quota_rows(nothing, NOON) == []
+async def test_both_lists_are_filtered_sorted_and_chosen_from_as_all_others() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["7"])
+        assert isinstance(app.screen, AccountsScreen)
+        accounts, quotas = app.screen.query(ListPane)
+        assert accounts.table.rows.depths == [0, 0, 1, 1]
+        assert "│    vision " in screen_text(app), "it is below research"
+        await pressed(pilot, ["slash", "'queued>0", "enter", "s", "'used", "enter", "asterisk"])
+        assert accounts.table.rows.keys == ["language", "vision"]
+        assert accounts.table.rows.depths == []
+        assert accounts.table.rows.chosen == {"language", "vision"}
+        await pressed(pilot, ["tab", "slash", "'of-limit>=80%"])
+        assert quotas.table.rows.keys == ["queue night gpus", "account language kwh_per_day"]
+        await pressed(pilot, ["escape", "slash", "'limt>3"])
+        assert "no column 'limt'; the nearest is limit" in screen_text(app)
 
 
-def test_each_part_of_a_gpu_names_its_holder() -> None:
-    site = shared_site()
-    shared, divided, whole = site.nodes[2].gpus[:3]
-    view = View(site)
-    assert holders_of(shared, view) == [
-        ("share 0.5", "1 resnet-ablation"),
-        ("share 0.25", "2 sweep"),
-        ("share 0.25", "free"),
-    ]
-    assert held_in_short(shared) == "0.75 in shares"
-    assert shared.jobs == "1 (0.5), 2 (0.25)"
-    assert holders_of(divided, View()) == [("3g.40gb", "2"), ("3g.40gb", "free")]
-    assert held_in_short(divided) == "1 of 2 MIG devices"
-    assert holders_of(whole, view) == []
-    assert held_in_short(whole) == held_in_short(busy_site().nodes[0].gpus[0]) == "1"
+async def test_enter_on_an_account_shows_its_jobs() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["7", "down", "down", "enter"])
+        assert app.current_mode == "jobs"
+        rows = app.screen.query_one(ListPane).table.rows
+        assert (rows.where_text, len(rows.shown)) == ("account=vision", 4)

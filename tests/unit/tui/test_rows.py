@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.core.site_views import NOON, job
+from support.core.site_views import NOON, busy_site, job
+from wattline_protocol.lists.domain_table import domain_table
 from wattline_protocol.lists.job_table import job_table
 from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.lists.table import ordered
@@ -85,6 +86,21 @@ def test_a_wrong_condition_changes_nothing() -> None:
     with pytest.raises(ValueError, match="the nearest is gpus"):
         rows.sort("-gpu")
     assert rows.order_text == ""
+
+
+def test_a_tree_is_one_where_nothing_else_selects_or_sorts() -> None:
+    rows = Rows(domain_table, lambda one: one.id)
+    site, r1, r2, room = busy_site().domains
+    rows.update((r2, room, r1, site), NOON)
+    assert rows.keys == ["room", "site", "rack-r2", "rack-r1"]
+    assert rows.depths == [0, 0, 1, 1]
+    rows.sort("domain")
+    assert (rows.keys[0], rows.depths) == ("rack-r1", [])
+    rows.sort("")
+    rows.select("kind=power")
+    assert (rows.keys, rows.depths) == (["rack-r2", "rack-r1", "site"], [])
+    rows.select("")
+    assert rows.depths == [0, 0, 1, 1]
 
 
 def test_unchanged_rows_are_not_computed_again() -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from support.core.site_views import NOON, busy_site, gpu, shed_limit, troubled_site
 from support.programs.time_zone import local_time
+from wattline_protocol.lists.limit_table import limit_line
 from wattline_tui.acts.orders import parse_shed
-from wattline_tui.limits import limit_line, limits_of_interest
 from wattline_tui.model import (
     STALE_AFTER_S,
     View,
@@ -16,6 +16,7 @@ from wattline_tui.model import (
     queue_rank,
     reduce,
 )
+from wattline_tui.render.attention import limits_of_interest
 from wattline_tui.units import duration, reasons, watts
 from wattline_tui.widgets.sparkline import spark
 

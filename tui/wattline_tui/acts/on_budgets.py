@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from wattline_protocol.ids import DomainId
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import listed
 from wattline_protocol.views.site_views import DomainView, LimitView
 from wattline_protocol.wire.client_messages import CancelGridEvent, GridEvent, Restore, Shed
 from wattline_tui.acts.proposal import Proposal
-from wattline_tui.limits import when
 from wattline_tui.model import View
 from wattline_tui.units import watts
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from wattline_protocol.ids import NodeId
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted, listed, named
 from wattline_protocol.views.site_views import GpuView, NodeView
@@ -17,7 +18,6 @@ from wattline_protocol.wire.client_messages import (
 from wattline_protocol.wire.nodes.acts import Cordon, Uncordon
 from wattline_protocol.wire.reservations import ReservationView, Reserve, Unreserve
 from wattline_tui.acts.proposal import Proposal
-from wattline_tui.limits import when
 from wattline_tui.listing.places import gpu_indices
 from wattline_tui.model import View
 

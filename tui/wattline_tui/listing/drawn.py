@@ -1,7 +1,7 @@
 """Columns that are drawn in the width they get: curves and bars."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from wattline_protocol.lists.column import Column, Row
 from wattline_protocol.lists.kinds import SHARE, TEXT, Value
@@ -60,18 +60,30 @@ def bar(
     name: str, share: Callable[[Row], float | None], text: Callable[[Row], str], weight: int
 ) -> Drawn[Row]:
     """How full something is, beside its figures."""
+    column = Column[Row](name, SHARE, share, weight=weight)
+    return barred(column, text, least=12 + MOST_BAR, most=20)
+
+
+def barred(column: Column[Row], text: Callable[[Row], str], *, least: int, most: int) -> Drawn[Row]:
+    """A column of shares with a bar beside its figures."""
 
     def draw(row: Row, width: int) -> str:
-        part, figures = share(row), text(row)
-        if part is None:
+        part, figures = column.value(row), text(row)
+        if not isinstance(part, int | float):
             return ""
         return f"{filled(part, width - len(figures) - 1)} {figures}"
 
-    return Drawn(name, SHARE, share, weight=weight, draw=draw, least=12 + MOST_BAR, most=20)
+    known = {one.name: getattr(column, one.name) for one in fields(column)}
+    return Drawn(**known, draw=draw, least=least, most=most)
 
 
 def filled(part: float, width: int) -> str:
-    """A bar of eighths of a character."""
-    eighths = round(min(1.0, max(0.0, part)) * 8 * max(0, width))
+    """A bar of eighths of a character; full only at 1, empty only at 0."""
+    if width <= 0:
+        return ""
+    most = 8 * width
+    eighths = round(min(1.0, max(0.0, part)) * most)
+    if 0 < part < 1:
+        eighths = min(most - 1, max(1, eighths))
     full, rest = divmod(eighths, 8)
-    return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(max(0, width))
+    return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)

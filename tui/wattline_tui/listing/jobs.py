@@ -8,8 +8,8 @@ from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column
 from wattline_protocol.lists.job_table import job_table
 from wattline_protocol.lists.table import Table
+from wattline_protocol.text.moments import when
 from wattline_protocol.views.site_views import JobView, SiteView
-from wattline_tui.limits import when
 
 
 @dataclass(frozen=True, slots=True)

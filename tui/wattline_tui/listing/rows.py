@@ -41,6 +41,8 @@ class Rows(Generic[Row]):
     shown: list[Row] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     """Of the rows that are shown."""
+    depths: list[int] = field(default_factory=list)
+    """Of the rows that are shown, as a tree; empty = they are none."""
     total: int = 0
     cursor: int = 0
     chosen: set[str] = field(default_factory=set)
@@ -116,6 +118,7 @@ class Rows(Generic[Row]):
             found = _sorted(found, 0, is_reversed=False)
         for place in reversed(range(len(self._order))):
             found = _sorted(found, place, is_reversed=self._order[place][1])
+        found = self._as_tree(found)
         self.total = len(self._known)
         self.shown = [one.row for one in found]
         self.keys = [one.key for one in found]
@@ -124,6 +127,16 @@ class Rows(Generic[Row]):
         self.cursor = self._within(at)
         if self.chosen:
             self.chosen.intersection_update(self.keys)
+
+    def _as_tree(self, found: list[_Known[Row]]) -> list[_Known[Row]]:
+        """As a tree, where nothing else selects or sorts."""
+        self.depths = []
+        if self.table.tree is None or self._where is not None or self._order:
+            return found
+        known = {id(one.row): one for one in found}
+        pairs = list(self.table.tree([one.row for one in found]))
+        self.depths = [depth for depth, _ in pairs]
+        return [known[id(row)] for _, row in pairs]
 
     # --- cursor and chosen rows -------------------------------------------------------------
 

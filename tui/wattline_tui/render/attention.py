@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wattline_protocol.ids import DomainId, JobId, NodeId
+from wattline_protocol.lists.limit_table import limit_line
 from wattline_protocol.text.wording import counted, named, watts
-from wattline_protocol.views.site_views import DomainView, SiteView
+from wattline_protocol.views.site_views import DomainView, LimitView, SiteView
 from wattline_protocol.wire.problems import ProblemView, Severity
-from wattline_tui.limits import limit_line, limits_of_interest
 from wattline_tui.render.amounts import short
 from wattline_tui.render.lines import Line, Piece, Role, ends, fitted, left, line
 
@@ -100,6 +100,16 @@ def _lowered(site: SiteView) -> Iterator[Entry]:
                 text=limit_line(limit, site.unix_s),
                 domain=domain.id,
             )
+
+
+def limits_of_interest(domain: DomainView, now_s: float, within_s: float) -> list[LimitView]:
+    """Limits in force or moving, and those that begin within `within_s`."""
+    return [
+        limit
+        for limit in domain.limits
+        if limit.phase in ("falling", "in_force", "rising")
+        or (limit.phase == "planned" and limit.start_unix_s - now_s < within_s)
+    ]
 
 
 def attention_lines(

@@ -17,6 +17,7 @@ from wattline_protocol.lists.node_table import free
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted, watts
 from wattline_protocol.views.site_views import GpuView, JobView, NodeView
+from wattline_tui.listing.names import natural
 from wattline_tui.model import heat_level
 from wattline_tui.render.lines import (
     Line,
@@ -82,11 +83,11 @@ def racks_of(nodes: Iterable[NodeView], before: Sequence[Rack] = ()) -> list[Rac
     for node in nodes:
         by_rack.setdefault(node.rack, []).append(node)
     known = {rack.name: rack for rack in before}
-    return [_rack(name, by_rack[name], known.get(name)) for name in sorted(by_rack)]
+    return [_rack(name, by_rack[name], known.get(name)) for name in sorted(by_rack, key=natural)]
 
 
 def _rack(name: str, nodes: list[NodeView], known: Rack | None) -> Rack:
-    nodes.sort(key=lambda node: node.id)
+    nodes.sort(key=lambda node: natural(node.id))
     if known is not None and len(known.nodes) == len(nodes) and all(map(is_, known.nodes, nodes)):
         return known
     draw_w = sum(draw_of(node) for node in nodes)

@@ -1,9 +1,9 @@
 """One problem as text: since when, what was observed, what it means, what to do."""
 
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.wire.problem_kinds import KINDS
 from wattline_protocol.wire.problems import ProblemView
-from wattline_tui.limits import when
 from wattline_tui.units import duration
 
 

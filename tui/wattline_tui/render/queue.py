@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wattline_protocol.ids import JobId
+from wattline_protocol.text.moments import clock
 from wattline_protocol.views.site_views import JobView, SiteView
-from wattline_tui.limits import clock
 from wattline_tui.render.amounts import short
 from wattline_tui.render.lines import Line, Piece, Role, fitted, left, line, right
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wattline_protocol.ids import DomainId
+from wattline_protocol.lists.limit_table import limit_line
 from wattline_protocol.text.wording import counted, watts
 from wattline_protocol.views.history_views import History
 from wattline_protocol.views.site_views import DomainView
-from wattline_tui.limits import limit_line
 from wattline_tui.render.amounts import Unit, amount, short, unit_of
 from wattline_tui.render.lines import Line, Piece, Role, filled_to, fitted, left, line, right
 from wattline_tui.widgets.sparkline import spark

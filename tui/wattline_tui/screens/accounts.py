@@ -1,4 +1,4 @@
-"""Accounts screen: shares and usage of accounts, remaining quotas, and waiting jobs."""
+"""Accounts: shares and usage; quotas, and the jobs that wait for one."""
 
 from typing import ClassVar
 
@@ -6,19 +6,26 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 
+from wattline_protocol.lists.account_table import account_table
+from wattline_protocol.lists.glob import escaped
+from wattline_protocol.lists.tokens import quoted
 from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.wording import counted
+from wattline_protocol.views.account_views import QuotaView
 from wattline_protocol.wire.client_messages import Accounts, Answer, ListAccounts, Request
-from wattline_tui.accounts import ACCOUNT_COLUMNS, QUOTA_COLUMNS, account_rows, quota_rows
 from wattline_tui.actions import Place, bindings
-from wattline_tui.messages import OpenJob, OpenList
+from wattline_tui.listing.places import Target
+from wattline_tui.listing.quotas import quotas_of_terminal
+from wattline_tui.listing.rows import Rows
+from wattline_tui.messages import GoTo, OpenJob, OpenList
 from wattline_tui.screens.base import ListScreen
 from wattline_tui.screens.reservations import ReservationsScreen
+from wattline_tui.widgets.list_pane import ListPane
 from wattline_tui.widgets.list_table import ListTable
-from wattline_tui.widgets.tables import SteadyTable
 
 
 class AccountsScreen(ListScreen):
-    """Opened from the overview."""
+    """Mode 7. Acts are on none of its rows."""
 
     CSS_PATH = "accounts.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("accounts")]
@@ -26,7 +33,17 @@ class AccountsScreen(ListScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        accounts = Rows(account_table, lambda one: one.name)
+        title = "accounts, in queue order"
+        self.pane = ListPane(ListTable(accounts, id="accounts"), title, id="pane")
+        quotas = Rows(quotas_of_terminal, lambda one: f"{one.of} {one.name} {one.what}")
+        self.quotas = ListPane(ListTable(quotas, id="quotas"), "quotas", id="quotas-pane")
         self.accounts = Accounts((), 0.0)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Its lists have the keys of all lists."""
+        return "list", self.place, "everywhere"
 
     @property
     def request(self) -> Request:
@@ -36,52 +53,41 @@ class AccountsScreen(ListScreen):
     def content(self) -> ComposeResult:
         """Accounts above, quotas below where there are any."""
         with Vertical(id="content"):
-            yield SteadyTable(ACCOUNT_COLUMNS, id="accounts")
-            yield SteadyTable(QUOTA_COLUMNS, id="quotas")
+            yield self.pane
+            yield self.quotas
 
     def on_mount(self) -> None:
         """The rows come with the first answer."""
-        self._accounts.border_title = "accounts, in queue order"
-        self._quotas.border_title = "quotas"
-        self._accounts.focus()
-
-    @property
-    def _accounts(self) -> SteadyTable:
-        return self.query_one("#accounts", SteadyTable)
-
-    @property
-    def _quotas(self) -> SteadyTable:
-        return self.query_one("#quotas", SteadyTable)
+        self.pane.table.focus()
 
     def show_answer(self, answer: Answer, now_unix_s: float) -> None:
-        """Draw the accounts."""
+        """Draw the accounts, and the quotas if there are any."""
         if not isinstance(answer, Accounts):
             return
-        accounts = self.accounts = answer
-        self._accounts.show(account_rows(accounts))
-        half_life = format_duration(accounts.half_life_s)
-        counts = f"use of {half_life} ago counts half"
-        self._accounts.border_subtitle = counts if accounts.accounts else "no use yet"
-        waiting = sum(quota.waiting for quota in accounts.quotas)
-        self._quotas.show(quota_rows(accounts, now_unix_s))
-        self._quotas.display = bool(accounts.quotas)
-        self._quotas.border_subtitle = f"{waiting} waiting"
+        self.accounts = answer
+        half_life = format_duration(answer.half_life_s)
+        counts = f"use of {half_life} ago counts half" if answer.accounts else "no use yet"
+        self.pane.facts = f"b: reservations · {counts}"
+        self.pane.table.show(answer.accounts, now_unix_s)
+        waiting = sum(one.waiting > 0 for one in answer.quotas)
+        self.quotas.facts = f"jobs wait for {waiting} of {counted(len(answer.quotas), 'quota')}"
+        self.quotas.table.show(answer.quotas, now_unix_s)
+        self.quotas.display = bool(answer.quotas)
 
     def on_list_table_opened(self, event: ListTable.Opened) -> None:
-        """Enter or click on a row."""
+        """The jobs of an account; the oldest job that waits for a quota."""
         event.stop()
-        self.open_waiting()
-
-    def action_reservations(self) -> None:
-        """Open reservations."""
-        self.post_message(OpenList(ReservationsScreen()))
-
-    def open_waiting(self) -> None:
-        """Open the oldest job that waits for the selected quota."""
-        if self.focused is not self._quotas or not self.accounts.quotas:
+        if event.table is self.pane.table:
+            where = f"account={quoted(escaped(event.key))}"
+            self.post_message(GoTo(Target("where", where, "jobs", event.key)))
             return
-        waiting = self.accounts.quotas[self._quotas.rows.cursor].first_waiting
+        quota = event.table.rows.row
+        waiting = quota.first_waiting if isinstance(quota, QuotaView) else ()
         if waiting:
             self.post_message(OpenJob(waiting[0]))
         else:
             self.notify("No job is pending for this quota.")
+
+    def action_reservations(self) -> None:
+        """Open reservations."""
+        self.post_message(OpenList(ReservationsScreen()))

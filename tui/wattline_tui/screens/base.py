@@ -40,13 +40,18 @@ class SiteScreen(Screen[None]):
     """A screen that draws the view whenever it changes."""
 
     place: ClassVar[Place] = "everywhere"
-    """Whose keys the footer shows."""
+    """Where it has keys of its own."""
 
     def compose(self) -> ComposeResult:
         """Status on top, content, keys at the bottom."""
         yield StatusLine()
         yield from self.content()
-        yield KeyLine(self.place)
+        yield KeyLine(*self.places)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Whose keys the footer shows."""
+        return self.place, "everywhere"
 
     def content(self) -> ComposeResult:
         """The widgets between status line and keys; each screen has its own."""

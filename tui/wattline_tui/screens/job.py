@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 
 from wattline_protocol.ids import JobId, TaskNo
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted, digits, energy
 from wattline_protocol.views.site_views import ExplainView, JobView
@@ -19,7 +20,6 @@ from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunRepo
 from wattline_tui.actions import Place, bindings
 from wattline_tui.explained import explained
 from wattline_tui.job_records import JobRecords
-from wattline_tui.limits import when
 from wattline_tui.listing.attempts import AttemptRow, attempt_rows, attempt_table
 from wattline_tui.listing.checkpoints import checkpoint_rows, checkpoint_table
 from wattline_tui.listing.log_choices import LogChoice, log_choices

@@ -10,6 +10,7 @@ from textual.markup import escape
 
 from wattline_protocol.ids import GpuIndex, NodeId
 from wattline_protocol.site.labels import labels_text
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.views.history_views import (
     HISTORY_STEP_S,
@@ -21,7 +22,6 @@ from wattline_protocol.views.history_views import Subject as Of
 from wattline_protocol.views.site_views import NodeView
 from wattline_protocol.wire.client_messages import Answer, GetNode, Nodes, Request
 from wattline_tui.actions import Place
-from wattline_tui.limits import when
 from wattline_tui.listing.gpus import gpu_rows, gpu_table
 from wattline_tui.listing.rows import Rows
 from wattline_tui.messages import OpenJob

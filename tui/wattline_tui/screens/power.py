@@ -6,8 +6,8 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.content import Content
 
-from wattline.show.power import limit_table
 from wattline_protocol.lists.domain_table import domain_table
+from wattline_protocol.lists.limit_table import limit_table
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.views.site_views import DomainView, LimitView
 from wattline_tui.acts.on_budgets import event_of

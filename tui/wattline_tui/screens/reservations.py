@@ -11,7 +11,7 @@ from wattline_protocol.wire.client_messages import Answer, Request
 from wattline_protocol.wire.reservations import ListReservations, Reservations, ReservationView
 from wattline_tui.listing.rows import Rows
 from wattline_tui.messages import OpenJob
-from wattline_tui.reservations import details_of
+from wattline_tui.render.reservation_text import reservation_text
 from wattline_tui.screens.base import ListScreen, SubjectKind, TableScreen
 from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.list_pane import ListPane
@@ -63,7 +63,7 @@ class ReservationsScreen(TableScreen, ListScreen):
         facts.display = one is not None
         if one is not None:
             facts.border_title = Content(visible_line(one.name))
-            facts.show(details_of(one))
+            facts.show(reservation_text(one))
 
     def on_list_table_changed(self) -> None:
         """The cursor has moved."""

@@ -28,9 +28,9 @@ class KeyLine(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"keys--key", "keys--mode", "keys--alarm"}
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, *places: Place) -> None:
         super().__init__()
-        self._place = place
+        self._places = places
         self._problems = 0
 
     def show(self, view: View) -> None:
@@ -66,8 +66,8 @@ class KeyLine(Widget):
         return text
 
     def _actions(self, *, is_short: bool) -> list[Text]:
-        """The keys of this place, and those that act everywhere."""
-        shown = [a for a in ACTIONS if a.in_footer and a.place in (self._place, "everywhere")]
+        """The keys of these places."""
+        shown = [a for a in ACTIONS if a.in_footer and a.place in self._places]
         return [self._action(one, end="" if is_short else " ") for one in shown]
 
     def _action(self, action: Action, *, end: str) -> Text:

@@ -17,10 +17,11 @@ from textual.strip import Strip
 from wattline_protocol.lists.column import Column
 from wattline_protocol.lists.fit import GAP, filled, fitting, widths
 from wattline_protocol.lists.kinds import TIME
+from wattline_protocol.lists.table import INDENT
 from wattline_protocol.lists.tones import TONES
+from wattline_protocol.text.moments import when
 from wattline_protocol.text.visible import visible_line
 from wattline_tui.actions import bindings
-from wattline_tui.limits import when
 from wattline_tui.listing.drawn import Drawn
 from wattline_tui.listing.rows import Rows
 
@@ -36,6 +37,9 @@ that of its rows is measured before it has it."""
 LEAST_TEXT = 14
 """A name may take this much, or a fifth of the width where no column has to leave for that; what is
 longer is cut at `…`."""
+
+LEAST_FIGURE = 24
+"""The same of what is no name: a date with its time is whole."""
 
 
 @dataclass(slots=True)
@@ -263,9 +267,9 @@ class ListTable(ScrollView, can_focus=True):
             return
         columns = self.rows.table.columns
         top = self.scroll_offset.y
-        in_view = self.rows.shown[top : top + max(MEASURED_LINES, self.size.height)]
-        for at, row in enumerate(in_view):
-            self._widen(self.rows.keys[top + at], row, columns)
+        bottom = top + max(MEASURED_LINES, self.size.height)
+        for at in range(top, min(bottom, len(self.rows.shown))):
+            self._widen(at, columns)
         usual = [self._fitted(one, LEAST_TEXT) for one in columns if one.is_usual]
         more = [self._fitted(one, LEAST_TEXT) for one in columns if not one.is_usual]
         names = {one.column.name for one in filled(usual, more, width)}
@@ -278,11 +282,13 @@ class ListTable(ScrollView, can_focus=True):
         least, wide = len(column.heading) + 1, self._widths.get(column.name, 0)
         if isinstance(column, Drawn):
             return _Fitted(column, max(least, column.least))
-        if column.kind.is_text and not column.grows:
-            wide = min(wide, most_text)
+        if not column.grows:
+            most = most_text if column.kind.is_text else max(LEAST_FIGURE, most_text)
+            wide = min(wide, most)
         return _Fitted(column, max(least, wide))
 
-    def _widen(self, key: str, row: Any, columns: Sequence[Column[Any]]) -> None:
+    def _widen(self, at: int, columns: Sequence[Column[Any]]) -> None:
+        key, row = self.rows.keys[at], self.rows.shown[at]
         if key in self._cells:
             return
         cells = self._cells[key] = {
@@ -290,6 +296,8 @@ class ListTable(ScrollView, can_focus=True):
             for one in columns
             if not isinstance(one, Drawn)
         }
+        if self.rows.depths:
+            cells[columns[0].name] = INDENT * self.rows.depths[at] + cells[columns[0].name]
         for name, text in cells.items():
             wide = cell_len(text)
             if wide > self._widths.get(name, 0):
@@ -346,7 +354,7 @@ class ListTable(ScrollView, can_focus=True):
 
     def _row(self, at: int) -> list[Segment]:
         row, key = self.rows.shown[at], self.rows.keys[at]
-        self._widen(key, row, self.rows.table.columns)
+        self._widen(at, self.rows.table.columns)
         cells, line = self._cells[key], self._line_look(at)
         mark = "●" if key in self.rows.chosen else " "
         segments = [Segment(f"{mark} ", line)]

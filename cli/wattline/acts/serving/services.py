@@ -22,7 +22,7 @@ from wattline_protocol.views.request_logs import (
     LogPage,
     LogPosition,
 )
-from wattline_protocol.views.service_views import RouteView, ServiceView
+from wattline_protocol.views.service_views import RouteView, ServiceView, WorkerView
 
 WORKERS = "workers"
 REMOVE = "remove"
@@ -48,14 +48,14 @@ def service(
     status: str | None,
     limit: int | None,
     as_json: bool,
-) -> ServiceView | RouteView | Requests | Iterator[Any] | str:
-    """One service with its workers, a route with its rules, requests, or lines with their bodies;
-    or ends a route."""
+) -> ServiceView | RouteView | tuple[WorkerView, ...] | Requests | Iterator[Any] | str:
+    """One service, or its workers alone, a route with its rules, requests, or lines with their
+    bodies; or ends a route."""
     if what in (None, WORKERS, REMOVE):
         if since or until or key or status or limit is not None:
             options = "--since, --until, --key, --status and --limit"
             raise ActFailed(f"{options} belong to `service {name} {REQUESTS}`", exits.USAGE)
-        return client.remove_route(name) if what == REMOVE else client.service_or_route(name)
+        return _alone(client, name, what)
     if what not in (REQUESTS, BODIES):
         text = f"{what!r}: expected {WORKERS}, {REQUESTS}, {BODIES} or {REMOVE}"
         raise ActFailed(text, exits.USAGE)
@@ -71,6 +71,20 @@ def service(
     found = [one for one in lines if one is not None]
     is_cut = pages[-1].reached is not None
     return Requests(found, _missing(pages), is_cut, len(lines) - len(found))
+
+
+def _alone(
+    client: Client, name: str, what: str | None
+) -> ServiceView | RouteView | tuple[WorkerView, ...] | str:
+    """The service or route itself, its workers, or its end."""
+    if what == REMOVE:
+        return client.remove_route(name)
+    found = client.service_or_route(name)
+    if what is None:
+        return found
+    if isinstance(found, RouteView):
+        raise ActFailed(f"{name} is a route: its services have workers, listed by `services`")
+    return found.workers
 
 
 def _span(client: Client, since: str | None, until: str | None) -> tuple[float, LogPosition | None]:

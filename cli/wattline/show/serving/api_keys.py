@@ -8,7 +8,7 @@ from rich.text import Text
 from wattline.client.api_keys import NewApiKey
 from wattline.lists.list_of import ListOf
 from wattline.show import units
-from wattline.show.serving.energy import joules
+from wattline.show.units import joules
 from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column
 from wattline_protocol.lists.table import Table

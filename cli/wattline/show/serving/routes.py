@@ -6,16 +6,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.show.tables import Cell, Column, Listing, facts
+from wattline_protocol.lists.service_table import OF_SITE
 from wattline_protocol.text.wording import listed
 from wattline_protocol.views.service_views import RouteView, RuleView
-
-OF_SITE = "site file"
-MAX_NAMED = 3
-
-
-def summary(route: RouteView) -> str:
-    """Where it leads, or what is wrong with it."""
-    return route.note or f"route to {listed(route.services, MAX_NAMED)}"
 
 
 def detail(route: RouteView) -> RenderableType:

@@ -1,0 +1,25 @@
+"""A service or route as text, beside the list of its workers."""
+
+from collections.abc import Sequence
+
+from wattline.show.serving.services import figures
+from wattline_protocol.lists.service_table import OF_SITE, Named, in_flight, note
+from wattline_protocol.text.wording import listed
+from wattline_protocol.views.service_views import RouteView
+
+SERVICES_SHOWN = 40
+"""Those behind a route that are named."""
+
+
+def service_text(one: Named, problems: Sequence[str]) -> str:
+    """What `wattline service NAME` shows, but its workers; problems first."""
+    if isinstance(one, RouteView):
+        head = f"route · owner {one.owner or OF_SITE}"
+        rest = [f"leads to {listed(one.services, SERVICES_SHOWN)}", *filter(None, [one.note])]
+        return "\n".join([head, *rest])
+    head = f"{one.state} · owner {one.owner} · revision {one.revision} · {in_flight(one)} in flight"
+    faults = [*problems, *filter(None, [note(one)])]
+    pairs = [(label, f"{value}") for label, value in figures(one)]
+    wide = max((len(label) for label, _ in pairs), default=0)
+    lines = [f"{label:<{wide}}  {value}" for label, value in pairs]
+    return "\n".join([head, *(f"! {text}" for text in faults), *lines])
