@@ -113,14 +113,26 @@ def operator_acts(target: Target, until_s: float) -> int:
 
 
 def _a_problem(target: Target, until_s: float) -> int:
-    """Number of an open one: the attacker's own node does not report."""
-    bundle = target.operator
-    with Connection(bundle, bundle.client_endpoint) as connection:
-        connection.say(hello(), until_s)
-        found = answered(connection, 1, ListProblems(), until_s)
-    if not isinstance(found, ProblemList) or not found.problems:
-        raise RuntimeError(f"no problem is open: {found}")
-    return found.problems[0].number
+    """Number of an open one, which the agent of the attacker's own node reports."""
+    hailer = Hailer(target.agent.name, gpus=8)
+    hailer.reports("flood")
+    bundle, asks = target.operator, itertools.count()
+    with (
+        Connection(target.agent, target.agent.agent_endpoint) as agent,
+        Connection(bundle, bundle.client_endpoint) as operator,
+    ):
+        agent.say(hailer.hello(secrets.token_bytes(16)), until_s)
+        operator.say(hello(), until_s)
+        while time.monotonic() < until_s:
+            found = answered(operator, next(asks), ListProblems(), until_s)
+            if isinstance(found, ProblemList) and found.problems:
+                return found.problems[0].number
+            for data in agent.heard(POLL_MS):
+                for reply in hailer.heard(data):
+                    agent.say(reply, until_s)
+            if hailer.is_member:
+                agent.say(hailer.beat(), until_s)
+    raise RuntimeError("no problem was open in time")
 
 
 def globs(target: Target, until_s: float) -> int:

@@ -78,6 +78,10 @@ class Hailer:
         self._wanted_mw = wanted_mw
         self._beat = msgspec.structs.replace(self._beat, gpus=self._samples(), tasks=(task,))
 
+    def reports(self, problem: str) -> None:
+        """From now on it has this problem."""
+        self._beat = msgspec.structs.replace(self._beat, problems=(problem,))
+
     def holds(self, caps_mw: tuple[int, ...]) -> None:
         """The caps of its GPUs."""
         self._caps_mw = caps_mw
