@@ -105,6 +105,10 @@ KEYS = {
     "filter-that-is-wrong": ("3", "slash", "'gpus>7 and stat~x"),
     "filtered-and-sorted": ("3", "slash", "'state!=completed", "enter", "s", "'gpus", "enter"),
     "go-to": ("colon", "'gp2"),
+    "go-to-ambiguous": ("colon", "'gpu-0", "enter"),
+    "cancel-asked": ("3", "asterisk", "c"),
+    "cordon-asked": ("2", "enter", "down", "u"),
+    "unreserve-asked": ("7", "b", "V"),
 }
 
 
