@@ -33,7 +33,7 @@ def cordon(state: State, node: NodeNow, user: UserName, request: Cordon, now: No
     if len(others) >= MAX_GPUS:
         return Denied("conflict", f"{node.id} has {MAX_GPUS} cordons; uncordon GPUs it has lost")
     before = next((one.reason for one in node.record.cordons if one.uuid == gpu.uuid), "")
-    reason = request.reason or before or f"cordoned by {user}"
+    reason = request.reason or before or "no reason given"
     _save(state, node, (*others, GpuCordon(gpu.uuid, gpu.index, reason, user, now.unix_s)))
     text = f"GPU {gpu.index} of {node.id} is cordoned: {reason}"
     state.journal.act("gpu_cordoned", text, now, actor=user, node=node.id)

@@ -148,7 +148,8 @@ def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
     wait_for_parents(state, job)
     state.work.add(job, now)
     state.fleet_view.recent.note(job.shape, job.gang_count * job.shape.nodes)
-    text = f"{spec.name!r} ({spec.kind}, {job.gang_count} × {counted(spec.gang_size, 'task')})"
+    tasks = f"{job.gang_count} × {counted(spec.gang_size, 'task')}"
+    text = f"{spec.name!r} is submitted ({spec.kind}, {tasks})"
     state.journal.act("job_submitted", text, now, actor=user, owner=user, job=job.id)
     state.wants_plan = True
     state.wants_staging |= bool(job.reads)

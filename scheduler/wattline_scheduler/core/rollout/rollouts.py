@@ -232,7 +232,7 @@ def advance(state: State, rollout: Rollout, record: RolloutRecord, text: str, no
 
 def promote(state: State, rollout: Rollout, user: str, now: Now) -> None:
     """Lets a revision that waits for it replace the old one."""
-    advance(state, rollout, promoted(rollout.record), f"is promoted by {user}", now)
+    advance(state, rollout, promoted(rollout.record), f"promoted by {user}", now)
 
 
 def _finish(state: State, rollout: Rollout, reason: str, now: Now) -> None:
@@ -297,6 +297,8 @@ def _save(
         text = f"went back to revision {record.old}: {text}"
     elif kind == "rollout_done":
         text = f"has replaced revision {record.old}: {text}"
+    elif kind == "rollout_step":
+        text = f"goes on: {text}"
     _note(state, rollout, kind, text, now, level)
 
 

@@ -87,7 +87,7 @@ def test_views_show_reason_operator_and_time_and_do_not_count_it_as_free(h: Harn
 
 def test_a_cordon_without_a_reason_keeps_the_earlier_one(h: Harness) -> None:
     h.do(Cordon(A1, "0"), user="olga")
-    assert h.node(A1).record.cordons[0].reason == "cordoned by olga"
+    assert h.node(A1).record.cordons[0].reason == "no reason given"
     h.do(Cordon(A1, "0", "fan fails"))
     h.do(Cordon(A1, "GPU-0"))
     assert [one.reason for one in h.node(A1).record.cordons] == ["fan fails"]

@@ -99,3 +99,18 @@ def test_a_requeue_after_the_end_begins_without_the_hold(h: Harness) -> None:
     assert not by_owner(h, Requeue(only(number), "t"))
     assert h.state_of(number) == "RUNNING"
     assert h.job(number).record.held_by == ""
+
+
+def test_each_act_on_a_job_says_in_its_event_what_was_done(h: Harness) -> None:
+    number = h.submit(job("burn").gpus(1))
+    which = only(number)
+    for request in (Hold(which), Release(which), Requeue(which, token="t"), Cancel(which)):
+        h.do(request)
+    events = [event for event in h.cluster.state.journal.events if event.job == number]
+    assert [event.text for event in events if event.actor != "scheduler"] == [
+        "'burn' is submitted (batch, 1 × 1 task)",
+        "'burn' is held",
+        "'burn' is released",
+        "'burn' is requeued",
+        "'burn' is cancelled",
+    ]
