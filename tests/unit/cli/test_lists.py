@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -41,6 +43,14 @@ def test_rows_are_selected_and_sorted_before_they_are_shown(shown: Shown) -> Non
     text = shown(nodes.LIST, busy_site().nodes, where="node~gpu and rack=*", sort="-node")
     names = [line.split()[0] for line in text.splitlines()[1:]]
     assert names == sorted((node.id for node in busy_site().nodes), reverse=True)
+
+
+def test_the_condition_of_the_operators_page_is_one_of_problems(shown: Shown) -> None:
+    page = (Path(__file__).parents[3] / "docs/operating.md").read_text(encoding="utf-8")
+    (condition,) = re.findall(r"`(kind=[^`]+)`", page)
+    assert "Nothing meets the condition." in shown(
+        problems.LIST, ProblemList((), 0, 0), where=condition
+    )
 
 
 def test_json_has_the_selected_rows_in_the_value_of_the_verb(shown: Shown) -> None:
