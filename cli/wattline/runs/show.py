@@ -169,9 +169,12 @@ def comparison(found: RunComparison) -> RenderableType:
 
 
 def _telling(different: Sequence[Difference]) -> list[Difference]:
-    """Without the digest of the packages where their names show more."""
-    has_names = any(one.key.startswith("package ") for one in different)
-    return [one for one in different if not (has_names and one.key == "packages")]
+    """Without the digest of the packages where their names show more: if both runs have some."""
+    names = [one for one in different if one.key.startswith("package ")]
+    digests = [one for one in different if one.key == "packages"]
+    is_one_sided = any(None in (one.a, one.b) for one in digests)
+    less = names if is_one_sided else digests * bool(names)
+    return [one for one in different if one not in less]
 
 
 def _sides(

@@ -220,6 +220,14 @@ def shown(value: RenderableType) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]  # a StringIO
 
 
+def test_packages_are_listed_by_name_only_where_both_runs_have_some() -> None:
+    other = Inventory(CODE, Packages("/venv/bin/python", "3.12.1", "s2", ("numpy==2.1",), 1))
+    both = shown(comparison(compare(run(), run(inventory=other))))
+    assert ("package numpy" in both, "packages" in both) == (True, False)
+    one = shown(comparison(compare(run(), run(inventory=Inventory(CODE, None)))))
+    assert ("package numpy" in one, "packages" in one) == (False, True)
+
+
 def test_what_a_task_forged_controls_no_terminal() -> None:
     bad = "a\x1b[2Jb\u202ec"
     curve = Curve(bad, 1, 0.0, 0.0, (Point(1, 0.0, 0.0),))
