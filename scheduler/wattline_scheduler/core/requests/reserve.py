@@ -262,8 +262,10 @@ def _remaining_jobs(state: State, record: ReservationRecord, now: Now) -> str:
     }
     if not late:
         return ""
-    verb = "runs" if len(late) == 1 else "run"
-    return f"; {named('job', sorted(late))} {verb} there and may not end before it begins"
+    jobs, verb = named("job", sorted(late)), "runs" if len(late) == 1 else "run"
+    if left_s <= 0:
+        return f"; {jobs} still {verb} there"
+    return f"; {jobs} {verb} there and may not end before it begins"
 
 
 def unreserve(state: State, user: UserName, request: Unreserve, now: Now) -> Answer:

@@ -59,6 +59,8 @@ def test_so_many_nodes_are_those_that_are_free_soonest() -> None:
     assert set(later.nodes) == {free, nodes_of(h, short)[0]}
     with_endless = h.do(kept("all", count=2, start="in 5h"))
     assert "and may still" not in with_endless
+    now = h.do(kept("now", nodes=(nodes_of(h, endless)[0],)))
+    assert now.endswith(f"; job {endless} still runs there")
     text = h.do(kept("those", nodes=("a*",), start="in 7h"))
     assert text.endswith(f"; job {endless} runs there and may not end before it begins")
 
