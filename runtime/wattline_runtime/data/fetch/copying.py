@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from wattline_protocol.wire.agents.data_messages import CheckpointsStored, Check
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import ReadFailed
 from wattline_runtime.data.fetch.opening import opening_of
-from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
+from wattline_runtime.data.fetch.turns import THREADS, Turn, retry_s, take_turn
 from wattline_runtime.data.fetch.writer import StoreWriter
 from wattline_runtime.data.fetch.writing import CheckpointCopied, CopyCheckpoint
 
@@ -27,20 +27,16 @@ MAX_DETAIL_CHARS = 500
 
 
 @dataclass(slots=True)
-class _Item:
+class _Item(Turn):
     """The checkpoints of one job."""
 
     order: CheckpointsToStore
     stored: CheckpointsStored
     is_done: bool = False
     """As the order says, as far as there was anything to do."""
-    is_taken: bool = False
-    due_s: float = 0.0
-    tries: int = 0
 
     @property
     def user(self) -> str:
-        """The user whose turn it takes."""
         return self.order.user
 
 
@@ -81,15 +77,10 @@ class Copying:
     def _take(self) -> _Item:
         """The next that is due, of a user without a copy under way."""
         with self._state:
-            while True:
-                now_s = time.monotonic()
-                free = (one for one in self._items.values() if not (one.is_done or one.is_taken))
-                found = next_turn(free, self._busy, 1, now_s)
-                if isinstance(found, _Item):
-                    found.is_taken = True
-                    self._busy[found.user] += 1
-                    return found
-                self._state.wait(None if found is None else found - now_s)
+            return take_turn(self._state, self._waiting, self._busy, 1)
+
+    def _waiting(self) -> Iterator[_Item]:
+        return (one for one in self._items.values() if not one.is_done)
 
     def _copy(self, item: _Item) -> None:
         with self._state:

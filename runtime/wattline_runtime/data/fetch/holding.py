@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from wattline_protocol.data.requests import DataPlace
@@ -28,7 +28,7 @@ from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import PASSING, ReadFailed
 from wattline_runtime.data.fetch.opening import opening_of
 from wattline_runtime.data.fetch.pace import Pace
-from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
+from wattline_runtime.data.fetch.turns import THREADS, Turn, retry_s, take_turn
 from wattline_runtime.disk import DISK_FULL
 
 MOST_OF_USER = 3
@@ -39,21 +39,18 @@ MAX_DETAIL_CHARS = 500
 
 
 @dataclass(slots=True)
-class _Item:
+class _Item(Turn):
     """One version on the list."""
 
     version: DataToHold
     state: DataState = "waiting"
     detail: str = ""
-    due_s: float = 0.0
-    tries: int = 0
     damaged: int = 0
-    is_taken: bool = False
     is_full: bool = False
     """It waits for the cache, not for its store."""
     bringing: Bringing | None = None
     tried: DataToHold | None = None
-    """The version as it was when its fetch began: whoever asks for it may change meanwhile."""
+    """The version as it was when its fetch began: the list may name another user meanwhile."""
 
     @property
     def user(self) -> str:
@@ -146,19 +143,12 @@ class Holding:
     def _take(self) -> tuple[_Item, str]:
         """The first that is due, of the user with the fewest threads; and that user."""
         with self._state:
-            while True:
-                now_s = time.monotonic()
-                free = (
-                    one
-                    for one in self._items.values()
-                    if not one.is_taken and one.state in ("waiting", "fetching")
-                )
-                found = next_turn(free, self._busy, MOST_OF_USER, now_s)
-                if isinstance(found, _Item):
-                    found.is_taken, found.tried = True, found.version
-                    self._busy[found.user] += 1
-                    return found, found.user
-                self._state.wait(None if found is None else found - now_s)
+            item = take_turn(self._state, self._waiting, self._busy, MOST_OF_USER)
+            item.tried = item.version
+            return item, item.user
+
+    def _waiting(self) -> Iterator[_Item]:
+        return (one for one in self._items.values() if one.state in ("waiting", "fetching"))
 
     def _hold(self, item: _Item) -> None:
         """Check the version if it is there, else fetch it."""

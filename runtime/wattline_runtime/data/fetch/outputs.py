@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -24,7 +24,7 @@ from wattline_protocol.wire.agents.data_messages import (
 from wattline_runtime.data.fetch.changed import Changed
 from wattline_runtime.data.fetch.frames import ReadFailed
 from wattline_runtime.data.fetch.opening import opening_of
-from wattline_runtime.data.fetch.turns import THREADS, next_turn, retry_s
+from wattline_runtime.data.fetch.turns import THREADS, Turn, retry_s, take_turn
 from wattline_runtime.data.fetch.writer import StoreWriter
 from wattline_runtime.data.fetch.writing import Beat, FolderRead, ReadFolder
 
@@ -35,7 +35,7 @@ MAX_DETAIL_CHARS = 500
 
 
 @dataclass(slots=True)
-class _Item:
+class _Item(Turn):
     """One output on the list."""
 
     order: OutputToPublish
@@ -44,9 +44,6 @@ class _Item:
     done_bytes: int = 0
     total_bytes: int = 0
     stored: StoredOutput | None = None
-    due_s: float = 0.0
-    tries: int = 0
-    is_taken: bool = False
     is_dropped: bool = False
     """It is no longer on the list: its job was cancelled, or queued again."""
     writer: StoreWriter | None = None
@@ -132,15 +129,10 @@ class Outputs:
 
     def _take(self) -> _Item:
         with self._state:
-            while True:
-                now_s = time.monotonic()
-                free = (one for one in self._items.values() if one.is_open and not one.is_taken)
-                found = next_turn(free, self._busy, MOST_OF_USER, now_s)
-                if isinstance(found, _Item):
-                    found.is_taken = True
-                    self._busy[found.user] += 1
-                    return found
-                self._state.wait(None if found is None else found - now_s)
+            return take_turn(self._state, self._waiting, self._busy, MOST_OF_USER)
+
+    def _waiting(self) -> Iterator[_Item]:
+        return (one for one in self._items.values() if one.is_open)
 
     def _publish(self, item: _Item) -> None:
         try:

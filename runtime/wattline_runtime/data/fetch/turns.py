@@ -1,8 +1,12 @@
 """Turns of users in a pool of threads, and the back-off of retries."""
 
+import threading
+import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
 
 FIRST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
 THREADS = 32
@@ -11,17 +15,41 @@ MAX_TRIES = 16
 """Counted: the wait is the longest long before."""
 
 
-class Turn(Protocol):
-    """What waits for a thread."""
+@dataclass(slots=True, kw_only=True)
+class Turn(ABC):
+    """What waits for a thread, or has one."""
 
-    due_s: float
+    due_s: float = 0.0
+    tries: int = 0
+    is_taken: bool = False
+    """A thread works on it."""
 
     @property
+    @abstractmethod
     def user(self) -> str:
         """The user whose threads it takes."""
 
 
 T = TypeVar("T", bound=Turn)
+
+
+def take_turn(
+    state: threading.Condition,
+    waiting: Callable[[], Iterable[T]],
+    busy: Counter[str],
+    most_of_user: int,
+) -> T:
+    """Wait for the next turn, and take it. The caller holds `state`, which guards all of them."""
+    while True:
+        now_s = time.monotonic()
+        free = (one for one in waiting() if not one.is_taken)
+        found = next_turn(free, busy, most_of_user, now_s)
+        if found is None or isinstance(found, float):
+            state.wait(None if found is None else found - now_s)
+            continue
+        found.is_taken = True
+        busy[found.user] += 1
+        return found
 
 
 def next_turn(
