@@ -45,7 +45,10 @@ def refuse(parser: argparse.ArgumentParser, reason: str) -> NoReturn:
 def _gateways(endpoints: list[str], keys: list[str]) -> tuple[tuple[str, str], ...]:
     """Pairs of endpoint and key. Raises ValueError."""
     if not endpoints:
-        raise ValueError("no gateway: set WATTLINE_GATEWAY or --gateway tcp://HOST:PORT")
+        raise ValueError(
+            "no gateway of the site file was enrolled when this task started: "
+            "wattline enroll NAME --role gateway; outside of a task give --gateway tcp://HOST:PORT"
+        )
     try:
         if len(keys) not in (1, len(endpoints)):
             raise ValueError(f"{len(keys)} keys for {len(endpoints)} gateways")

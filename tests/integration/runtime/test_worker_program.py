@@ -40,7 +40,7 @@ def arguments(tmp_path: Path) -> dict[str, str]:
     ("change", "why"),
     [
         ({"service": ""}, "WATTLINE_SERVICE"),
-        ({"gateway": " , "}, "WATTLINE_GATEWAY"),
+        ({"gateway": " , "}, "wattline enroll NAME --role gateway"),
         ({"gateway": "http://localhost"}, 'expected "tcp://HOST:PORT"'),
         ({"gateway-key": "short"}, "WATTLINE_GATEWAY_KEY or --gateway-key: not a key"),
         ({"gateway-key": f"{'k' * 40},{'l' * 40}"}, "--gateway-key: 2 keys for 1 gateways"),
