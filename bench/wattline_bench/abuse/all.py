@@ -9,10 +9,10 @@ from wattline_bench.abuse.terminals import OF_TERMINALS
 from wattline_bench.abuse.watches import WATCHED
 
 ATTACKS: tuple[Attack, ...] = (
+    *OF_TERMINALS,  # first: others leave jobs on all GPUs
     *FIELDS,
     *FLOODS,
     *WATCHED,
-    *OF_TERMINALS,
     *DATA,
     *HTTP,
 )

@@ -1,4 +1,4 @@
-"""Floods about data sets: versions that are added, lists, lineage."""
+"""Floods about data sets: versions that are added, and reads of all that is known of them."""
 
 import secrets
 from itertools import cycle
@@ -49,25 +49,13 @@ def adds(target: Target, until_s: float) -> int:
     return flood(target.submitter, until_s, request, under_way=UNDER_WAY)
 
 
-def lists(target: Target, until_s: float) -> int:
-    """All sets, all versions of the one with the most, and names that are none but like many."""
+def reads(target: Target, until_s: float) -> int:
+    """All sets and all versions of the one with the most, the lineage of thousands of versions, and
+    names that are none but like many."""
     wrong = LIKE[::-1]
-    kinds: cycle[Request] = cycle(
-        (ListData(), ListData(SURVEY), GetData(wrong), GetData(f"{SURVEY}@v9999"))
-    )
-    return flood(target.submitter, until_s, lambda _: next(kinds), under_way=UNDER_WAY)
-
-
-def lineage(target: Target, until_s: float) -> int:
-    """What thousands of versions were made from, and what was made from them."""
-    kinds: cycle[Request] = cycle(
-        (
-            GetData(SURVEY),
-            GetData(MODELS),
-            GetData(FEATURES),
-            GetUses("data", f"{SURVEY}@v1"),
-        )
-    )
+    lists = (ListData(), ListData(SURVEY), GetData(wrong), GetData(f"{SURVEY}@v9999"))
+    lineage = (GetData(SURVEY), GetData(MODELS), GetData(FEATURES), GetUses("data", f"{SURVEY}@v1"))
+    kinds: cycle[Request] = cycle((*lists, *lineage))
     return flood(target.submitter, until_s, lambda _: next(kinds), under_way=UNDER_WAY)
 
 
@@ -83,6 +71,5 @@ def _place(target: Target, name: str, until_s: float) -> DataPlace:
 
 DATA = (
     Attack("data-adds", adds),
-    Attack("data-lists", lists),
-    Attack("data-lineage", lineage),
+    Attack("data-reads", reads),
 )

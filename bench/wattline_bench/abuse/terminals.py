@@ -18,7 +18,7 @@ from wattline_bench.abuse.stolen import (
 )
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import Selection
-from wattline_protocol.job.spec import JobSpec, Launch, Resources
+from wattline_protocol.job.spec import PRIORITIES, JobSpec, Launch, Resources
 from wattline_protocol.wire.client_messages import Cancel, Request, Submit, Submitted
 from wattline_protocol.wire.task_reports.terminals import (
     MAX_INPUT_BYTES,
@@ -111,6 +111,7 @@ def _submitted(ask: Callable[[Request], object], command: tuple[str, ...]) -> Jo
     spec = JobSpec(
         name=NAME,
         command=command,
+        priority=PRIORITIES["high"],
         resources=Resources(gpus_per_node=1),
         launch=Launch(pty=True),
     )
