@@ -312,11 +312,7 @@ def _hold(state: State, gang: Gang, now: Now) -> None:
     )
     gang.job.held.add(gang.number)
     state.work.move(gang, Pending(now.mono_s), now)
-    text = f"{gang.name} is {gang.reason}"
-    notify(state, gang.job, "hold", gang.reason, now)
-    state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
-    gang.job.wait_reason = ""
-    save_gang(state, gang, now)
+    _report_hold(state, gang, now)
 
 
 def hold_without_checkpoint(state: State, gang: Gang, why: str, now: Now) -> None:
@@ -328,6 +324,12 @@ def hold_without_checkpoint(state: State, gang: Gang, why: str, now: Now) -> Non
     gang.reason = f"held: {why}; {without}, `wattline release` reads it again"
     gang.lacks_checkpoint = True
     state.work.hold(gang, now, is_held=True)
+    _report_hold(state, gang, now)
+
+
+def _report_hold(state: State, gang: Gang, now: Now) -> None:
+    """Records a hold by the scheduler, and notifies the user of its reason."""
+    notify(state, gang.job, "hold", gang.reason, now)
     text = f"{gang.name} is {gang.reason}"
     state.journal.note("gang_held", text, now, job=gang.job.id, level="warning")
     gang.job.wait_reason = ""

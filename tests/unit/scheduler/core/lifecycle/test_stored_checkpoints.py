@@ -11,6 +11,7 @@ from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import DataSpec
+from wattline_protocol.notify.site_notify import SiteNotify
 from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.agents.data_messages import (
     CheckpointsStored,
@@ -25,6 +26,7 @@ from wattline_protocol.wire.client_messages import Drain, Release, Requeue, Undr
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.core.lifecycle.data import copy_turns
+from wattline_scheduler.notification_record import NotificationRecord
 
 STORE = "s3://bucket/site"
 KEPT = DataSpec(outputs=("checkpoints/",), store_secret="store")
@@ -158,9 +160,9 @@ def test_a_lost_node_leaves_its_job_to_another_that_fetches_the_checkpoint(h: Ha
     assert to_copy(h, "a2").attempt == order.ref.attempt
 
 
-def lost(h: Harness) -> tuple[JobId, StoredCheckpoint]:
+def lost(h: Harness, wanted: JobBuilder | None = None) -> tuple[JobId, StoredCheckpoint]:
     """A job whose node is lost; its checkpoint is in the store."""
-    number = h.submit(kept())
+    number = h.submit(wanted or kept())
     h.run(2)
     save(h, number, "a1", 10)
     stored = store(h, "a1", 10)
@@ -204,6 +206,15 @@ def test_a_checkpoint_that_is_gone_holds_its_job_and_a_release_reads_it_again(h:
     fetched(h, stored, "ready")
     h.run(2)
     assert len(orders(h, "a2")[-1].data) == 1
+
+
+def test_the_user_is_notified_of_a_hold_for_a_checkpoint_that_is_gone() -> None:
+    h = sited(notify=SiteNotify(("example.org",), "relay:25", "wattline@example.org"))
+    number, stored = lost(h, kept().notify("ada@example.org", "hold"))
+    fetched(h, stored, "failed", "its store no longer has it")
+    h.run(30)
+    (sent,) = h.disk.of(NotificationRecord)
+    assert (sent.job, sent.on, sent.reason) == (number, "hold", GONE)
 
 
 @pytest.mark.parametrize("how", ["held", "waiting", "bound"])
