@@ -484,8 +484,8 @@ class Saved(msgspec.Struct, frozen=True):
     members: tuple[MemberRecord, ...] = ()
     """The allow-list as last seen."""
     rollouts: tuple[RolloutRecord, ...] = ()
-    notifications: tuple[NotificationRecord, ...] = ()
     """Those in progress, and the newest others."""
+    notifications: tuple[NotificationRecord, ...] = ()  # not delivered yet
     service_minutes: tuple[ServiceRollup, ...] = ()
     """Of the newest hours, in order of time."""
     service_hours: tuple[ServiceHour, ...] = ()

@@ -25,8 +25,8 @@ OF_SITE = "site file"
 MAX_NAMED = 3
 """Services behind a route that are named."""
 
-BURNS = 1.0
-"""A higher burn rate uses up the error budget before its time."""
+MAX_BURN_RATE = 1.0
+"""A higher one uses up the error budget before its period ends."""
 
 
 def service_table(_: float) -> Table[Named]:
@@ -151,7 +151,7 @@ def _joules(one: Named) -> str:
 def _burns(one: Named) -> bool:
     slo = one.slo if isinstance(one, ServiceView) else None
     burns = () if slo is None else (slo.burn_1h, slo.burn_6h)
-    return any(burn is not None and burn > BURNS for burn in burns)
+    return any(burn is not None and burn > MAX_BURN_RATE for burn in burns)
 
 
 def note(one: Named) -> str:

@@ -79,7 +79,7 @@ def _url(written: str) -> UrlReceiver:
     except ValueError as error:
         raise ValueError(f"{_EXPECTED}: {error}") from None
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"{_EXPECTED}, not one of {parts.scheme}")
+        raise ValueError(f"{_EXPECTED}, not a URL of {parts.scheme}")
     if "@" in parts.netloc or parts.fragment:
         raise ValueError("a URL must have neither a user nor a fragment")
     if port == 0 or not (is_host(host) or _is_address(host)):

@@ -6,18 +6,23 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
-from wattline_protocol.notify.receiver import MailReceiver, Receiver, is_host, parse_receiver
+from wattline_protocol.notify.receiver import (
+    MAX_ADDRESS_CHARS,
+    MailReceiver,
+    Receiver,
+    is_host,
+    parse_receiver,
+)
 from wattline_protocol.text.endpoints import http_address
 from wattline_protocol.text.toml_fields import Fields, choice, text, texts
 from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.bounds import PLAIN
 
 MAX_ALLOWED = 64
-MAX_CHARS = 254
 
 SmtpTls = Literal["off", "starttls", "on"]
 
-Word = Annotated[str, msgspec.Meta(max_length=MAX_CHARS, pattern=PLAIN)]
+Word = Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_CHARS, pattern=PLAIN)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

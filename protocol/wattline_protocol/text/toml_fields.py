@@ -182,27 +182,27 @@ class Fields:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The word most similar to `word`; "" when none is, or where it is too long for a slip.
+    """The word most similar to `word`; "" when none is, or if it is too long for a typo.
 
-    Users choose both. A comparison takes up to 0.3 ms at `MAX_COMPARED_CHARS`, so that of many
-    words only those are compared whose begin and end agree with its own the most.
+    Users choose both. A comparison takes up to 0.3 ms at `MAX_COMPARED_CHARS`: of many words, only
+    those with the longest common prefix and suffix are compared.
     """
     word = word.casefold()
     if len(word) > MAX_COMPARED_CHARS:
         return ""
     short = [one for one in words if len(one) <= MAX_COMPARED_CHARS]
     if len(short) > MAX_COMPARED:
-        short = nlargest(MAX_COMPARED, short, key=partial(_ends_alike, word))
+        short = nlargest(MAX_COMPARED, short, key=partial(_affix_chars, word))
     found = get_close_matches(word, short, n=1)
     return found[0] if found else ""
 
 
-def _ends_alike(word: str, other: str) -> int:
-    """Characters at the begin and at the end that two words have in common."""
-    return _begin_alike(word, other) + _begin_alike(word[::-1], other[::-1])
+def _affix_chars(word: str, other: str) -> int:
+    """Length of the common prefix and of the common suffix."""
+    return _prefix_chars(word, other) + _prefix_chars(word[::-1], other[::-1])
 
 
-def _begin_alike(word: str, other: str) -> int:
+def _prefix_chars(word: str, other: str) -> int:
     pairs = enumerate(zip(word, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(word), len(other)))
 

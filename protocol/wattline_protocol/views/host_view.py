@@ -69,7 +69,7 @@ class HostView(msgspec.Struct, frozen=True):
         load, used = self.load, self.disk_share
         if load is None or used is None:
             return ""
-        busy = "" if load.disk_busy is None else f", busy {load.disk_busy:.0%}".replace("%", " %")
+        busy = "" if load.disk_busy is None else f", busy {100 * load.disk_busy:.0f} %"
         return f"{100 * used:.0f} % of {about_size(load.disk_bytes or 0)}{busy}"
 
     @property

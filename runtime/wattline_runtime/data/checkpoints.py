@@ -34,7 +34,7 @@ SAVES, OBJECTS = "saves/", "objects/"
 DAMAGED = (ValueError, KeyError, TypeError, RecursionError, CheckpointError, FileNotFoundError)
 """What a checkpoint raises that is damaged, or that its task removes now."""
 MAX_RECORDS = 100_000
-"""Read of one attempt, so that a store without end ends no copy."""
+"""Bound on the records read of one attempt, however many its store lists."""
 
 _PINNED = ".copying-"
 _RECORD = re.compile(r"saves/([0-9]{8,20})-([0-9a-f]{64})")

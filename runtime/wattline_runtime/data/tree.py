@@ -33,8 +33,8 @@ AHEAD = 3
 T = TypeVar("T")
 R = TypeVar("R")
 
-_WRONG = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG})
-"""Errors of a file that stay: it is what is wrong."""
+_PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG})
+"""Errors of the file itself, which do not pass."""
 
 _KINDS = {
     stat.S_IFSOCK: "a socket",
@@ -49,8 +49,8 @@ class TreeError(Exception):
 
 
 class TreeUnsettled(TreeError):
-    """A file that cannot be read as it is now, and later may be: its file system is away or has an
-    error, or something still writes to it."""
+    """A file that cannot be read now, but may be later: its file system is away or has an error, or
+    a program still writes to it."""
 
 
 class Found(NamedTuple):
@@ -84,7 +84,7 @@ class Files:
         try:
             self._is_folder = stat.S_ISDIR(root.stat().st_mode)
         except OSError as error:
-            raise _unread(str(root), error) from error
+            raise _read_error(str(root), error) from error
         self._inside = os.path.realpath(root)
 
     def __iter__(self) -> Iterator[Found]:
@@ -205,11 +205,11 @@ def read_unchanged(found: Found) -> Iterator[bytes]:
                 yield chunk
             _check_same(found, os.fstat(descriptor))
     except OSError as error:
-        raise _unread(found.path, error) from error
+        raise _read_error(found.path, error) from error
 
 
-def _unread(path: str, error: OSError) -> TreeError:
-    kind = TreeError if error.errno in _WRONG else TreeUnsettled
+def _read_error(path: str, error: OSError) -> TreeError:
+    kind = TreeError if error.errno in _PERMANENT else TreeUnsettled
     return kind(f"{path}: {error.strerror or error}")
 
 
@@ -228,7 +228,7 @@ def _children(root: str, folder: str) -> list[str]:
                 f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name for one in found
             ]
     except OSError as error:
-        raise _unread(folder or root, error) from error
+        raise _read_error(folder or root, error) from error
     names.sort()
     return [f"{folder}{name}" for name in names]
 
@@ -246,7 +246,7 @@ def _file(root: str, path: str) -> Found:
                 )
             found = os.lstat(at)
     except OSError as error:
-        raise _unread(path, error) from error
+        raise _read_error(path, error) from error
     return _found(path, at, found)
 
 

@@ -78,7 +78,7 @@ class DataToHold(InStore, frozen=True):
 
     @property
     def is_checkpoint(self) -> bool:
-        """It is a copy of what a job resumes from."""
+        """Whether it is a stored checkpoint of a job, not a data set."""
         return self.name.startswith(CHECKPOINTS_OF)
 
 

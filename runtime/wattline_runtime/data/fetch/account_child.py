@@ -67,7 +67,7 @@ class AccountChild:
             raise ReadFailed("away", "its reader has ended") from error
 
     def kill(self) -> None:
-        """End the child, from any thread: who waits for its answer has none."""
+        """End the child, from any thread: a pending read raises ReadFailed."""
         self._child.kill()
 
     def close(self) -> None:

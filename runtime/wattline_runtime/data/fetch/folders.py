@@ -88,12 +88,12 @@ class Folders:
 
 
 def _is_gone(wish: ReadFolder) -> bool:
-    """Whether its folder was removed. Where the file system is away, what lies beside it is not
-    there either."""
+    """Whether its folder was removed. If the file system is away, the directory of the attempt is
+    missing too."""
     try:
-        os.stat(wish.folder)  # noqa: PTH116 - of `Path` some errors are not told apart
+        os.stat(wish.folder)  # noqa: PTH116 - `Path.exists` hides some errors
     except FileNotFoundError:
-        return Path(wish.beside).exists()
+        return Path(wish.attempt).exists()
     except OSError:
         return False
     return False

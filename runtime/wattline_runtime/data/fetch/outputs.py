@@ -211,9 +211,9 @@ class Outputs:
         self._set(item, "waiting", detail)
 
 
-def _wish(folder: str, beside: str, order: OutputToPublish) -> ReadFolder:
+def _wish(folder: str, attempt: str, order: OutputToPublish) -> ReadFolder:
     check = (order.is_checked, order.before, order.before_sha256)
-    return ReadFolder(folder, beside, order.equals, order.workdir, *check)
+    return ReadFolder(folder, attempt, order.equals, order.workdir, *check)
 
 
 def _is_outdated(item: _Item) -> bool:

@@ -47,8 +47,8 @@ class ReadFolder(msgspec.Struct, frozen=True, tag_field="t", tag="read_folder"):
     """Hash a folder, which may then be published without being read again."""
 
     folder: LocalPath
-    beside: LocalPath
-    """What lies beside it: where that is not there either, the file system is away."""
+    attempt: LocalPath
+    """Directory of its attempt, beside it: if that is missing too, the file system is away."""
     equals: Sha256 | None = None
     """Manifest in the store that it is compared with."""
     workdir: str = ""

@@ -68,7 +68,7 @@ class Act:
     before: str
     """Result text of a job to which the action was already applied."""
     done: str
-    """What the job is by it, as "held"."""
+    """Past participle of the action, as "held"."""
     describe: Callable[[PlannedAction], str] | None = None
     """Audit log text, where it says more than `done`."""
 

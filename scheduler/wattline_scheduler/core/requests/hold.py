@@ -75,8 +75,8 @@ def _of_release(target: Target, job: Job, *, is_operator: bool) -> PlannedAction
 def _release(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
     """Makes gangs eligible again; if the whole job was held, its other indices stay held.
 
-    Gangs held for a crash loop get all their retries back; what another cannot resume from is read
-    once more.
+    Gangs held for a crash loop get all their retries back; those held without their checkpoint read
+    it again.
     """
     del user
     job, released = planned.job, {gang.number for gang in planned.gangs}

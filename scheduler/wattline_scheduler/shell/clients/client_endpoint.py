@@ -161,7 +161,7 @@ class ClientEndpoint:
         self._welcome(self.sessions[connection])
 
     def _welcome(self, session: Session) -> None:
-        """Say as whom the client is known: at its greeting, and when its role has changed."""
+        """Send user and role to a client: at its greeting, and when its role has changed."""
         welcome = ClientWelcome(
             PROTOCOL_VERSION, self._site, session.user, session.role, self._unix_s(), release()
         )

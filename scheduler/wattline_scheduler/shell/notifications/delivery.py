@@ -2,7 +2,7 @@
 
 The address that is connected to is the one that was checked: a name cannot resolve otherwise in
 between. Redirects are not followed, and proxies of the environment are not used. A try has a
-deadline in all: then its connection is shut down.
+deadline, at which its connection is shut down.
 """
 
 import http.client
@@ -17,13 +17,13 @@ from wattline_protocol.notify.receiver import MailReceiver, Receiver, UrlReceive
 from wattline_protocol.notify.site_notify import SiteNotify, may_connect
 from wattline_scheduler.notification_record import NotificationRecord
 from wattline_scheduler.shell.notifications.message import body_of, id_of, mail_of
-from wattline_scheduler.shell.webhooks.webhook import Outcome, judged
+from wattline_scheduler.shell.webhooks.webhook import Outcome, outcome_of
 
 TIMEOUT_S = 5.0
 """Of each step: to connect, to send, to receive."""
 
 DEADLINE_S = 20.0
-"""Of a try in all, from the connection on."""
+"""Of a whole try, from the connection on."""
 
 
 class NotAllowed(Exception):
@@ -67,7 +67,7 @@ class Delivering:
             status = connection.getresponse().status
         if 300 <= status < 400:
             return Outcome("refused", f"HTTP {status}: redirects are not followed")
-        return judged(status)
+        return outcome_of(status)
 
     def _mail(self, record: NotificationRecord, to: MailReceiver) -> Outcome:
         host, _, port = self._notify.smtp.rpartition(":")
@@ -104,7 +104,7 @@ def _connected(notify: SiteNotify, to: UrlReceiver) -> Iterator[socket.socket]:
 
 
 def _first(addresses: list[str], port: int) -> socket.socket:
-    """Raises the OSError of the last one."""
+    """A connection to the first address that answers. Raises the OSError of the last."""
     for address in addresses[:-1]:
         try:
             return socket.create_connection((address, port), TIMEOUT_S)

@@ -31,7 +31,7 @@ class Delivery(NamedTuple):
 
 
 class DeliveryQueue:
-    """All that is to be delivered; bounded by the core, which accepts no more."""
+    """Notifications to deliver. The core bounds their number."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, list[Delivery]] = {}

@@ -47,8 +47,8 @@ Post = Callable[[EventView], Outcome]
 """Sends one event; never raises for errors of the network or the receiver."""
 
 
-def judged(status: int) -> Outcome:
-    """The outcome that a status of HTTP means."""
+def outcome_of(status: int) -> Outcome:
+    """The outcome of an HTTP status."""
     if 200 <= status < 300:
         return Outcome("taken")
     if status in TRY_AGAIN or status >= 500:

@@ -14,7 +14,7 @@ import msgspec
 from wattline_protocol.site.model import Webhook
 from wattline_protocol.trust.keys import KeyFileError
 from wattline_protocol.views.site_views import EventView
-from wattline_scheduler.shell.webhooks.webhook import Outcome, judged, secret_of
+from wattline_scheduler.shell.webhooks.webhook import Outcome, outcome_of, secret_of
 
 TIMEOUT_S = 5.0
 """To connect, and between two pieces of the answer; only the status of the answer is read."""
@@ -63,7 +63,7 @@ class SignedPost:
             with self._client.stream(
                 "POST", self._webhook.url, content=body, headers=headers
             ) as answer:
-                return judged(answer.status_code)
+                return outcome_of(answer.status_code)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Outcome("again", str(error) or type(error).__name__)
 

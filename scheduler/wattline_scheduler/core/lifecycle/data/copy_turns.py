@@ -1,4 +1,4 @@
-"""Whose checkpoints a node copies into the store, where more wait than its list may have.
+"""Turns of jobs whose checkpoints a node copies into the store, if more wait than its list holds.
 
 A copy may fail for ever: its bucket is deleted, its key revoked. So users take turns, and the ended
 jobs of one user too.
@@ -13,16 +13,16 @@ from wattline_protocol.wire.agents.data_messages import MAX_HELD
 from wattline_scheduler.core.model.jobs.job import Job
 
 MAX_COPIES = MAX_HELD
-"""Of one list."""
+"""Jobs on the list of one node."""
 MAX_COPIES_OF_USER = MAX_COPIES // 4
 TURN_S = 600.0
-"""Of what has more than fits."""
+"""Duration of a turn."""
 
 T = TypeVar("T")
 
 
 def taking_turns(jobs: Sequence[Job], now: Now) -> list[Job]:
-    """Those on the list: of each user one, then of each one more. Jobs that have not ended come
+    """The jobs on the list, round-robin among users. Of one user, jobs that have not ended come
     first: they wait for their copies, or save more."""
     of_user: dict[UserName, list[Job]] = {}
     for job in jobs:
@@ -34,13 +34,13 @@ def taking_turns(jobs: Sequence[Job], now: Now) -> list[Job]:
 
 
 def _of_user(jobs: Sequence[Job], turn: int) -> list[Job]:
-    is_open = [job for job in jobs if not job.is_ended][:MAX_COPIES_OF_USER]
+    unfinished = [job for job in jobs if not job.is_ended][:MAX_COPIES_OF_USER]
     ended = [job for job in jobs if job.is_ended]
-    return [*is_open, *_window(ended, turn, MAX_COPIES_OF_USER - len(is_open))]
+    return [*unfinished, *_window(ended, turn, MAX_COPIES_OF_USER - len(unfinished))]
 
 
 def _window(items: list[T], turn: int, count: int) -> list[T]:
-    """So many of them; others at the next turn."""
+    """As many as `count`, others at the next turn."""
     if len(items) <= count:
         return items
     start = turn * count % len(items)

@@ -40,18 +40,18 @@ def _why(state: State, group: Group, places: Sequence[Place], chosen: Sequence[N
             if not data.is_ready(version.sha256):
                 texts[_progress(name, node, data.held.get(version.sha256))] = None
     more = f"; and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return "; ".join([*texts][:NAMED]) + more + _without(state, group, chosen)
+    return "; ".join([*texts][:NAMED]) + more + _from_scratch_hint(state, group, chosen)
 
 
-def _without(state: State, group: Group, chosen: Sequence[NodeId]) -> str:
-    """What starts a job whose checkpoint no node could fetch."""
+def _from_scratch_hint(state: State, group: Group, chosen: Sequence[NodeId]) -> str:
+    """The command that starts a job whose checkpoint no node could fetch."""
     stored = group.resume.stored
     held = (
         [] if stored is None else [state.nodes[one].data.held.get(stored.sha256) for one in chosen]
     )
-    is_in_vain = any(one is not None and one.state == "waiting" and one.detail for one in held)
+    has_failed = any(one is not None and one.state == "waiting" and one.detail for one in held)
     job = group.jobs[0].id
-    return f" (wattline requeue --from-scratch {job} starts without)" if is_in_vain else ""
+    return f" (wattline requeue --from-scratch {job} starts it without)" if has_failed else ""
 
 
 def _bound(state: State, group: Group) -> str:

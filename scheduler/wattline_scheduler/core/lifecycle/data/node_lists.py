@@ -159,7 +159,7 @@ def _place(state: State, version: DataVersionRecord) -> tuple[str, str]:
         return record.store, record.secret
     job = state.work.jobs[job_of_checkpoints(version.name)]
     stored = job.gangs[0].resume.stored
-    assert stored is not None, "its checkpoint is stored"  # noqa: S101 - of the caller
+    assert stored is not None, "its checkpoint is stored"  # noqa: S101 - the caller has checked
     part = part_of(state.site.data.store, job.record.owner, job.id, stored)
     return part, job.spec.data.store_secret
 

@@ -14,7 +14,7 @@ MAX_OPEN_OF_ONE = 1_000
 """Of one user: others are notified while the receiver of one is unreachable."""
 
 REPEATED_AFTER_S = 60.0
-"""Of what happens to many gangs of a job at once, its user is notified once."""
+"""Within this time, what happens to several gangs of a job causes one notification."""
 
 Key = tuple[JobId, int]
 
@@ -46,7 +46,8 @@ class NotificationBook:
         return record
 
     def is_repeated(self, job: JobId, on: NotifyOn, now: Now) -> bool:
-        """Whether it was notified of the same a moment ago. It counts as notified now, if not."""
+        """Whether it was notified of the same less than `REPEATED_AFTER_S` ago; if not, notes that
+        it is notified now."""
         newest = self._newest.setdefault(job, {})
         before = newest.get(on)
         if before is not None and now.mono_s - before < REPEATED_AFTER_S:

@@ -137,7 +137,7 @@ def _without_keys(known: DataSetRecord | None, place: DataPlace, data: DataSpec)
     secret = data.store_secret if known is None else known.secret
     if secret or not place.store.startswith("s3://"):
         return None
-    text = f"data.makes: {data.makes} belongs into {place.store}, and no secret has its keys"
+    text = f"data.makes: {data.makes} is stored in {place.store}; name the secret with its keys"
     how = f"wattline data set {data.makes} --secret ENTRY" if known else 'store_secret = "ENTRY"'
     return Denied("bad_request", f"{text}: {how}")
 

@@ -326,7 +326,7 @@ def test_a_new_set_in_a_bucket_takes_the_secret_of_the_job_that_makes_it() -> No
     state = h.cluster.state
     state.site = msgspec.structs.replace(state.site, data=SiteData("s3://bucket"))
     assert h.refuse(makes("features")).endswith(
-        'features belongs into s3://bucket, and no secret has its keys: store_secret = "ENTRY"'
+        'features is stored in s3://bucket; name the secret with its keys: store_secret = "ENTRY"'
     )
     h.submit(with_data(DataSpec(makes="features", store_secret="store")))
     assert state.data.sets["features"].secret == "store"
