@@ -29,17 +29,17 @@ from wattline_tui.render.timeline import Cell, Samples, Span
 
 FIRST_TASK = TaskNo(0)
 STEP = "step"
-"""Of the other metrics, where there is a record."""
+"""A metric that numbers the points of recorded curves; it has no chart of its own beside them."""
 RECORD_EVERY_S = 10.0
 ENDED_EVERY_S = 60.0
-"""Until there is one: a record is stored shortly after the end of its attempt."""
+"""Of an ended attempt, until its record is there: it is stored shortly after the end."""
 MOST_ATTEMPTS = 8
-"""The newest, of which records are read."""
+"""Newest attempts whose records are read."""
 MOST_METRICS = 12
 MOST_REPORTED = 600
-"""Of each metric, since the screen was opened."""
+"""Values of each metric since the screen was opened."""
 HELD_STEPS = 4
-"""A value stands for as many times its usual distance to the next; then the chart has a gap."""
+"""A value is drawn for at most this many median intervals; after that the chart has a gap."""
 
 
 @dataclass(slots=True)

@@ -284,7 +284,7 @@ def _mail(given: Given, flags: Mapping[str, object]) -> Found:
     for word in words:
         if word not in _MAIL_TYPES:
             known = ", ".join(_MAIL_TYPES)
-            yield Blame(line, f"--mail-type={word} has no counterpart: use of {known}")
+            yield Blame(line, f"--mail-type={word} has no counterpart: use one of {known}")
     on = tuple(dict.fromkeys(one for word in words for one in _MAIL_TYPES.get(word, ())))
     if not on or flags.get("notify"):
         return

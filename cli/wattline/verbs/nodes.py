@@ -135,7 +135,7 @@ VERBS = (
             Option(
                 "until",
                 ("--until",),
-                "End, in the form of --from; `in 2h` counts from the begin.",
+                "End, in the form of --from; `in 2h` counts from the start.",
                 metavar="TIME",
             ),
             Option("for_s", ("--for",), "Duration, instead of --until.", kind="duration"),

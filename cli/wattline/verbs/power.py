@@ -148,7 +148,7 @@ VERBS = (
     ),
     _verb(
         name="power limits",
-        help="List limits of budgets, now and planned, by begin.",
+        help="List limits of budgets, now and planned, by start.",
         details="Sheds, schedules and windows of the site file, grid events, cooling and meters.",
         act="wattline.acts.power:limits",
         lists=("wattline.show.power:LIMITS",),

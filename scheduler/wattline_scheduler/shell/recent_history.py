@@ -107,7 +107,7 @@ class RecentHistory:
         """Position of the node to be read next in this step."""
 
     def read(self, now: Now) -> None:
-        """Read what is due: all domains at the begin of a step, nodes evenly over it."""
+        """Read what is due: all domains at the start of a step, nodes evenly over it."""
         slot = _slot(now)
         if slot != self._slot:
             self._read_nodes(len(self._order))

@@ -21,7 +21,7 @@ FETCHES = {"job", "record", "order", "list", "goto"}
 LETTERS = string.ascii_letters + string.digits
 """Of the styles of a screen."""
 
-ATTRIBUTES = ("bold", "dim", "italic", "underline", "reverse")
+ATTRIBUTES = ("bold", "italic", "reverse", "underline", "dim")
 
 
 class ScreenFile(SingleFileSnapshotExtension):
@@ -62,9 +62,7 @@ def _style_of(segment: Segment) -> str:
     is_blank = not segment.text.strip() and not style.reverse and not style.underline
     if is_blank:
         return f"on {ground}"
-    attributes = [
-        name for name in ("bold", "italic", "reverse", "underline", "dim") if getattr(style, name)
-    ]
+    attributes = [name for name in ATTRIBUTES if getattr(style, name)]
     return " ".join([_colour(style.color), "on", ground, *attributes])
 
 

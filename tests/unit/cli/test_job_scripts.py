@@ -172,7 +172,7 @@ def test_all_that_is_wrong_is_reported_at_once_with_its_line() -> None:
     found = refused(text)
     said = {int(line.split(":")[1]): line for line in found}
     assert {int(line.split(":")[1]) for line in found} == {2, 3, 4, 5, 6, 7, 8, 9, 11}
-    assert any("--mail-type=TIME_LIMIT_80 has no counterpart: use of NONE" in p for p in found)
+    assert any("--mail-type=TIME_LIMIT_80 has no counterpart: use one of NONE" in p for p in found)
     assert any("--mail-type=END,TIME_LIMIT_80: add --mail-user=ADDRESS" in p for p in found)
     assert "--ntasks-per-node=8: each node runs the script once" in said[3]
     assert "the nearest is --partition" in said[4]

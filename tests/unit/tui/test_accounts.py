@@ -9,8 +9,8 @@ from support.programs.time_zone import local_time
 from wattline_protocol.lists.quota_table import quota_table
 from wattline_protocol.views.account_views import QuotaView
 from wattline_tui.app import TopApp
-from wattline_tui.listing.drawn import EIGHTHS, filled
 from wattline_tui.listing.quotas import quotas_of_terminal
+from wattline_tui.render.blocks import BARS, filled
 from wattline_tui.screens.accounts import AccountsScreen
 from wattline_tui.widgets.list_pane import ListPane
 
@@ -44,7 +44,7 @@ def test_the_terminal_draws_the_share_used_and_selects_by_it_as_the_command_line
 )
 def test_a_bar_is_full_only_where_nothing_is_left(part: float, eighths: int) -> None:
     shown = filled(part, 8)
-    assert sum(EIGHTHS.index(char) for char in shown) == eighths
+    assert sum(BARS.index(char) for char in shown) == eighths
     assert len(shown) == 8
     assert filled(part, 0) == filled(part, -3) == ""
 

@@ -42,7 +42,7 @@ def one_try(number: int, begun_s: float, ended_s: float | None) -> AttemptView:
 
 
 def resumed(**changes: Any) -> JobView:
-    """It ran for ten minutes an hour ago, and runs again since ten minutes."""
+    """It ran for ten minutes an hour ago, and has been running again for ten minutes."""
     tries = (one_try(1, NOON - HOUR, NOON - HOUR + 600), one_try(2, NOON - 600, None))
     begun = UnixTime(NOON - HOUR)
     job = msgspec.structs.replace(

@@ -243,7 +243,7 @@ def test_gpus_are_cordoned_and_uncordoned() -> None:
     proposal = cordon_or_uncordon(VIEW, ["gpu-01/3"])
     assert proposal.requests == (Cordon(node, "3"),)
     assert proposal.question == (
-        "Cordon GPU 3 of gpu-01?\nIt is offered to no job. Job 1 continues there."
+        "Cordon GPU 3 of gpu-01?\nIt is unschedulable. Job 1 continues there."
     )
     site = busy_site()
     cordon = GpuCordon("GPU-3", GpuIndex(3), "XID 79", "olga", site.unix_s)

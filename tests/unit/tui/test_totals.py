@@ -6,11 +6,11 @@ from support.core.site_views import NOON, busy_site, troubled_site
 from support.programs.time_zone import local_time
 from wattline_protocol.ids import JobId, UnixTime
 from wattline_protocol.views.queue_views import QueuedView
-from wattline_tui.listing.drawn import filled
 from wattline_tui.listing.jobs import beside, jobs_of_terminal
 from wattline_tui.listing.places import targets
 from wattline_tui.listing.totals import job_totals, node_totals
 from wattline_tui.model import View
+from wattline_tui.render.blocks import filled
 
 
 def test_nodes_are_counted_by_use() -> None:

@@ -17,8 +17,8 @@ from wattline_tui.model import (
     reduce,
 )
 from wattline_tui.render.attention import limits_of_interest
+from wattline_tui.render.blocks import spark
 from wattline_tui.units import duration, reasons, watts
-from wattline_tui.widgets.sparkline import spark
 
 HOUR = 3_600.0
 

@@ -114,7 +114,7 @@ class ActsApp(App[None]):
         if jobs:
             self.order(Explain(JobId(int(jobs[0]))))
         else:
-            self.notify("Explain is on a job: select one first.", severity="warning")
+            self.notify("Explain applies to a job: select one first.", severity="warning")
 
     def action_whatif(self) -> None:
         """Predict what fewer watts of the domain in focus do, or where the job in focus starts."""
@@ -124,7 +124,7 @@ class ActsApp(App[None]):
             return
         domain = _domain_of(subject, self.view)
         if domain is None:
-            text = "What if is on a domain or a job: select one first."
+            text = "What if applies to a domain or a job: select one first."
             self.notify(text, severity="warning")
             return
         read = partial(parse_what_if, domain=domain)

@@ -114,7 +114,7 @@ def cancel_grid_event(view: View, event: str = "") -> Proposal:
         raise ValueError(f"no grid event {event[:40]} is planned or in force; {hint}")
     return Proposal(
         f"Cancel grid event {event}?\n{_without(*known[event])}\n"
-        "Its id stays taken until the announced end.",
+        "Its id cannot be used again before the announced end.",
         (CancelGridEvent(event),),
     )
 

@@ -44,7 +44,7 @@ def off_or_on(view: View, nodes: Sequence[NodeId], typed: str = "") -> Proposal:
     possible, declared off by `typed`, the name of the one node. Raises ValueError."""
     others = [name for name in nodes if _state(view, name) != "off"]
     if not others:
-        effect = "Until its agent is heard, the nameplate power of each counts."
+        effect = "Each counts at its nameplate power until its agent reports."
         return Proposal(
             f"Declare {_nodes(nodes)} on?\n{effect}", tuple(DeclareOn(name) for name in nodes)
         )
@@ -116,12 +116,12 @@ def cordon_or_uncordon(view: View, names: Sequence[str]) -> Proposal:
     if not others:
         are = "It is" if len(gpus) == 1 else "They are"
         return Proposal(
-            f"Uncordon {_gpus(gpus)}?\n{are} offered to jobs again.",
+            f"Uncordon {_gpus(gpus)}?\n{are} schedulable again.",
             tuple(Uncordon(node.id, gpu) for node, gpu in gpus),
         )
     are = "It is" if len(others) == 1 else "They are"
     return Proposal(
-        f"Cordon {_gpus(others)}?\n{are} offered to no job. {_continues(others)}",
+        f"Cordon {_gpus(others)}?\n{are} unschedulable. {_continues(others)}",
         tuple(Cordon(node.id, gpu) for node, gpu in others),
     )
 

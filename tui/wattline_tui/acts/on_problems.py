@@ -17,13 +17,13 @@ def acknowledge(view: View, numbers: Sequence[str]) -> Proposal:
         raise ValueError("the problem has ended")
     others = [one for one in chosen if one.acknowledged is None]
     if not others:
-        again = "It asks" if len(chosen) == 1 else "They ask"
-        question = f"Withdraw the acknowledgement of {_problems(chosen)}?\n{again} for attention."
+        again = "It needs" if len(chosen) == 1 else "They need"
+        question = f"Withdraw the acknowledgement of {_problems(chosen)}?\n{again} attention again."
         return Proposal(question, tuple(AckProblem(one.number, withdraw=True) for one in chosen))
     if len(others) == 1:
-        effect = "It stays open until its condition ends, and asks for attention no longer."
+        effect = "It stays open until its condition ends, but no longer needs attention."
     else:
-        effect = "They stay open until their conditions end, and ask for attention no longer."
+        effect = "They stay open until their conditions end, but no longer need attention."
     question = f"Acknowledge {_problems(others)}?\n{effect}"
     return Proposal(question, tuple(AckProblem(one.number) for one in others))
 

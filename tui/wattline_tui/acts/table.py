@@ -96,7 +96,7 @@ def _cordon(view: View, keys: Keys, typed: str) -> Proposal:
     if not typed:
         return on_nodes.cordon_or_uncordon(view, keys)
     if len(keys) != 1:
-        raise ValueError("a GPU is of one node: select one node")
+        raise ValueError("select one node: a GPU belongs to one node")
     return on_nodes.cordon_or_uncordon(view, [f"{keys[0]}/{typed}"])
 
 
@@ -176,7 +176,7 @@ ACTS = (
         "cordon",
         "u",
         "Cordon, uncordon",
-        "Offer GPUs to no job, or again",
+        "Mark GPUs unschedulable, or schedulable again",
         "GPU",
         _cordon,
         ask=_which_gpu,
@@ -212,7 +212,7 @@ ACTS = (
         "acknowledge",
         "A",
         "Acknowledge",
-        "Say that you take care of problems; again: no longer",
+        "Acknowledge problems, or withdraw that",
         "problem",
         lambda view, keys, _: on_problems.acknowledge(view, keys),
     ),
@@ -271,7 +271,7 @@ ACTS = (
 def refusal(act: Act, keys: Collection[str], view: View) -> str:
     """Why it cannot be done on these objects by this role; empty = it can."""
     if not keys and not act.is_of_site:
-        return f"{act.label} is on a {act.on}: select one first"
+        return f"{act.label} applies to a {act.on}: select one first"
     me = view.me
     if me is None or ROLE_RANK[me.role] >= ROLE_RANK["operator"]:
         return ""

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 
 from wattline_protocol.lists.column import Column, Row
 from wattline_protocol.lists.kinds import SHARE, TEXT, Value
+from wattline_tui.render.blocks import filled
 from wattline_tui.render.charts import block_line
 from wattline_tui.render.timeline import Samples, Span, axis
 
-EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEAST_CURVE = 12
 MOST_CURVE = 120
 MOST_BAR = 8
@@ -75,15 +75,3 @@ def barred(column: Column[Row], text: Callable[[Row], str], *, least: int, most:
 
     known = {one.name: getattr(column, one.name) for one in fields(column)}
     return Drawn(**known, draw=draw, least=least, most=most)
-
-
-def filled(part: float, width: int) -> str:
-    """A bar of eighths of a character; full only at 1, empty only at 0."""
-    if width <= 0:
-        return ""
-    most = 8 * width
-    eighths = round(min(1.0, max(0.0, part)) * most)
-    if 0 < part < 1:
-        eighths = min(most - 1, max(1, eighths))
-    full, rest = divmod(eighths, 8)
-    return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)

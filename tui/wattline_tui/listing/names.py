@@ -23,7 +23,7 @@ class Matches:
     at: tuple[int, ...]
     """The best first."""
     best: int
-    """So many of the first ones match equally well: more than one is ambiguous."""
+    """Number of the first ones that match equally well; several are ambiguous."""
 
 
 def folded(names: Iterable[str]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wattline_tui.render.blocks import BLOCKS
 from wattline_tui.render.lines import Line, Piece, Role, left, line, with_more
 from wattline_tui.render.timeline import NO_SAMPLES, Cell, Samples, Span, axis, cells
-from wattline_tui.widgets.sparkline import BLOCKS
 
 EIGHTHS = len(BLOCKS) - 1
 LIMIT = "─"

@@ -2,7 +2,7 @@
 
 from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.site_views import NodeView
-from wattline_tui.listing.drawn import filled
+from wattline_tui.render.blocks import filled
 from wattline_tui.render.lines import Line, Role, line, width_of
 
 BAR_CELLS = 6

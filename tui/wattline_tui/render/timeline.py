@@ -1,8 +1,8 @@
 """Values over time as cells, with one time axis for nodes and jobs. Pure.
 
 A cell stands for an equal part of the span shown, and has the largest value within it: a short peak
-stays visible. Labels are ages, or times since the begin, and never times of day: no time zone and
-no change to summer time moves a point.
+stays visible. Labels are ages, or times since the start, and never times of day: no time zone and
+no daylight saving time moves a point.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from wattline_protocol.views.history_views import History, Series
 
 Cell = float | None
-"""None = nothing was read."""
+"""None = no reading."""
 
 TICK_STEPS_S = (
     *(1, 2, 5, 10, 15, 30),
@@ -100,7 +100,7 @@ def _put(found: list[Cell], value: float, from_s: float, until_s: float, span: S
 
 
 def axis(span: Span, width: int, *, from_end: bool) -> str:
-    """Labels below the cells: ages up to `now`, or times since the begin."""
+    """Labels below the cells: ages up to `now`, or times since the start."""
     apart = min(TICK_CELLS[1], max(TICK_CELLS[0], width // 5))
     step_s = _step_s(span.length_s / max(1, width) * apart)
     count = int(span.length_s // step_s)

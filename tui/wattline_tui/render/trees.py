@@ -9,8 +9,8 @@ from wattline_protocol.text.wording import counted, watts
 from wattline_protocol.views.history_views import History
 from wattline_protocol.views.site_views import DomainView
 from wattline_tui.render.amounts import Unit, amount, short, unit_of
+from wattline_tui.render.blocks import spark
 from wattline_tui.render.lines import Line, Piece, Role, filled_to, fitted, left, line, right
-from wattline_tui.widgets.sparkline import spark
 
 MAX_DEPTH = 32
 """Deeper levels are indented no further."""

@@ -18,7 +18,7 @@ from wattline_protocol.views.history_views import (
     GetHistory,
     History,
 )
-from wattline_protocol.views.history_views import Subject as Of
+from wattline_protocol.views.history_views import Subject as HistorySubject
 from wattline_protocol.views.site_views import NodeView
 from wattline_protocol.wire.client_messages import Answer, GetNode, Nodes, Request
 from wattline_tui.actions import Place
@@ -184,8 +184,10 @@ class NodeScreen(ListScreen):
         if site.unix_s - self._asked_unix_s < HISTORY_STEP_S:
             return (GetNode(self.node),)
         self._asked_unix_s = site.unix_s
-        gpus = [Of("gpu", self.node, gpu.index) for gpu in node.gpus]
-        return GetNode(self.node), GetHistory((Of("node", self.node), *gpus)[:MAX_SUBJECTS])
+        gpus = [HistorySubject("gpu", self.node, gpu.index) for gpu in node.gpus]
+        return GetNode(self.node), GetHistory(
+            (HistorySubject("node", self.node), *gpus)[:MAX_SUBJECTS]
+        )
 
     def show_answer(self, answer: Answer, now_unix_s: float) -> None:
         """Draw it."""

@@ -41,7 +41,7 @@ class PowerScreen(TableScreen):
         yield self.limits
 
     def draw(self, view: View) -> None:
-        """Draw the domains of the snapshot, and their limits by begin."""
+        """Draw the domains of the snapshot, and their limits by start."""
         site = view.site
         if site is None:
             return

@@ -26,7 +26,7 @@ class ReservationsScreen(TableScreen, ListScreen):
 
     def __init__(self) -> None:
         rows = Rows(reservation_table, lambda one: one.name)
-        title = "reservations, by begin"
+        title = "reservations, by start"
         super().__init__(ListPane(ListTable(rows, id="reservations"), title, id="pane"))
         self.reservations: tuple[ReservationView, ...] = ()
 

@@ -55,7 +55,7 @@ def service(
         if since or until or key or status or limit is not None:
             options = "--since, --until, --key, --status and --limit"
             raise ActFailed(f"{options} belong to `service {name} {REQUESTS}`", exits.USAGE)
-        return _alone(client, name, what)
+        return _whole(client, name, what)
     if what not in (REQUESTS, BODIES):
         text = f"{what!r}: expected {WORKERS}, {REQUESTS}, {BODIES} or {REMOVE}"
         raise ActFailed(text, exits.USAGE)
@@ -73,10 +73,10 @@ def service(
     return Requests(found, _missing(pages), is_cut, len(lines) - len(found))
 
 
-def _alone(
+def _whole(
     client: Client, name: str, what: str | None
 ) -> ServiceView | RouteView | tuple[WorkerView, ...] | str:
-    """The service or route itself, its workers, or its end."""
+    """The service or route, its workers, or the receipt of its removal."""
     if what == REMOVE:
         return client.remove_route(name)
     found = client.service_or_route(name)

@@ -97,7 +97,7 @@ def test_labels_are_in_the_largest_unit(length_s: float, label: str) -> None:
 
 
 def test_no_time_zone_moves_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The span crosses the begin of summer time in Europe."""
+    """The span crosses the start of daylight saving time in Europe."""
     span = Span(1_774_746_000.0 - 7_200, 1_774_746_000.0 + 7_200)
     drawn = set()
     for zone in ("UTC", "Europe/Berlin", "Australia/Lord_Howe"):
