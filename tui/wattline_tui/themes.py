@@ -30,44 +30,48 @@ _TRAFFIC = {
     "heat-4-text": "#ffffff",
 }
 
-
-def _theme(name: str, colours: str, heat: dict[str, str], *, dark: bool = True) -> Theme:
-    """`colours` are the ten of `Theme` in its order, from primary to panel."""
-    primary, secondary, warning, error, success, accent, text, back, surface, panel = (
-        colours.split()
-    )
-    return Theme(
-        name,
-        primary,
-        secondary,
-        warning,
-        error,
-        success,
-        accent,
-        text,
-        back,
-        surface,
-        panel,
-        dark=dark,
-        variables=heat,
-    )
-
-
-_DARK = _theme(
+_DARK = Theme(
     "dark",
-    "#bb9af7 #7aa2f7 #e0af68 #f7768e #9ece6a #ff9e64 #a9b1d6 #1a1b26 #24283b #414868",
-    _TRAFFIC,
+    primary="#bb9af7",
+    secondary="#7aa2f7",
+    warning="#e0af68",
+    error="#f7768e",
+    success="#9ece6a",
+    accent="#ff9e64",
+    foreground="#a9b1d6",
+    background="#1a1b26",
+    surface="#24283b",
+    panel="#414868",
+    variables=_TRAFFIC,
 )
-_LIGHT = _theme(
+_LIGHT = Theme(
     "light",
-    "#004578 #0178d4 #9a6700 #ba3c5b #2d7a3e #a2420a #1f2328 #f5f5f5 #ececec #d8d8d8",
-    _TRAFFIC,
+    primary="#004578",
+    secondary="#0178d4",
+    warning="#9a6700",
+    error="#ba3c5b",
+    success="#2d7a3e",
+    accent="#a2420a",
+    foreground="#1f2328",
+    background="#f5f5f5",
+    surface="#ececec",
+    panel="#d8d8d8",
     dark=False,
+    variables=_TRAFFIC,
 )
-_COLOUR_BLIND = _theme(
+_COLOUR_BLIND = Theme(
     "colour-blind",
-    "#56b4e9 #cc79a7 #f0e442 #d55e00 #009e73 #e69f00 #d8d8d8 #121212 #1e1e1e #333333",
-    _VIRIDIS,
+    primary="#56b4e9",
+    secondary="#cc79a7",
+    warning="#f0e442",
+    error="#d55e00",
+    success="#009e73",
+    accent="#e69f00",
+    foreground="#d8d8d8",
+    background="#121212",
+    surface="#1e1e1e",
+    panel="#333333",
+    variables=_VIRIDIS,
 )
 """The colours of Okabe and Ito: https://jfly.uni-koeln.de/color."""
 

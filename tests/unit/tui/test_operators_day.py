@@ -116,7 +116,7 @@ DAY: dict[str, tuple[Callable[[], SiteView], tuple[str, ...], Done]] = {
         ("7", "b", "V", "y", "'over"),
         lambda _, feed: asked(feed, Unreserve) == Unreserve("course", "over"),
     ),
-    "find what binds": (
+    "find which domain limits work": (
         bound_site,
         (),
         lambda app, _: "rack-r1 " in screen_text(app) and "limits job 1" in screen_text(app),
