@@ -4,7 +4,8 @@ Most are text, which shows a change as a change of lines; a few are drawings, fo
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -21,12 +22,19 @@ from wattline_tui.mode_names import MODE_NAMES
 from wattline_tui.settings import Settings
 
 SNAP = Callable[..., bool]
+Shown = TypeVar("Shown")
 SIZES = [(80, 24), (200, 60)]
 SCREENS = {mode.id: mode.key for mode in MODE_NAMES} | {"accounts": "7 7", "reservations": "b"}
 """The first screen of each mode, and a list below the last; the keys that lead there from those
 before, also where that list is open."""
 DETAILS = {"node": "2 2 enter", "job": "3 3 enter", "curves of a job": "m"}
-OF_STATES = dict.fromkeys(STATES, SCREENS | DETAILS) | {"empty": SCREENS, "silent": DETAILS}
+OF_STATES = {
+    "troubled": SCREENS | DETAILS,
+    "empty": SCREENS,
+    "hostile": SCREENS | DETAILS,
+    "large": SCREENS | DETAILS,
+    "silent": DETAILS,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -55,18 +63,23 @@ def app(site: SiteView, *, lost: str = "") -> TopApp:
 
 
 async def pictures(
-    shown: TopApp, screens: Mapping[str, str], picture: Callable[[TopApp], tuple[str, ...]]
-) -> dict[str, tuple[str, ...]]:
+    app: TopApp, screens: Mapping[str, str], picture: Callable[[Pilot[None]], Awaitable[Shown]]
+) -> dict[str, Shown]:
     """Of these screens in every size, the terminal being resized in between."""
     found = {}
-    async with shown.run_test(size=SIZES[0]) as pilot:
+    async with app.run_test(size=SIZES[0]) as pilot:
         await settled(pilot)
         for wide, high in SIZES:
             await pilot.resize_terminal(wide, high)
             for name, keys in screens.items():
                 await pressed(pilot, keys.split())
-                found[f"{wide}x{high} {name}"] = picture(shown)
+                found[f"{wide}x{high} {name}"] = await picture(pilot)
     return found
+
+
+async def text(pilot: Pilot[None]) -> str:
+    assert isinstance(pilot.app, TopApp)
+    return screen_text(pilot.app)
 
 
 async def text_of(shown: TopApp, size: tuple[int, int], *keys: str) -> str:
@@ -76,23 +89,34 @@ async def text_of(shown: TopApp, size: tuple[int, int], *keys: str) -> str:
         return screen_text(shown)
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", OF_STATES)
 async def test_screens(screens: SnapshotAssertion, state: str) -> None:
-    app = TopApp(STATES[state]())
-    shown = await pictures(app, OF_STATES[state], lambda app: (screen_text(app),))
-    for name, (text,) in shown.items():
-        assert acting(text) == []
-        assert text == screens(name=name)
+    shown = await pictures(TopApp(STATES[state]()), OF_STATES[state], text)
+    for name, lines in shown.items():
+        assert acting(lines) == []
+        assert lines == screens(name=name)
 
 
-async def test_stale_and_light(screens: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wattline_tui.model.View.stale_s", lambda view, now_s: 42.0)
-    light = TopApp(STATES["busy"](), Settings(theme="light"))
-    both = SCREENS | DETAILS
-    shown = await pictures(light, both, lambda app: (screen_text(app), screen_ink(app)))
-    for name, (text, ink) in shown.items():
-        assert text == screens(name=f"stale {name}")
-        assert ink == screens(name=f"light {name}")
+async def test_busy_stale_and_light(
+    screens: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three pictures of one drawing: text has no colours, and stale is said in the status line."""
+    app = TopApp(STATES["busy"](), Settings(theme="light"))
+
+    async def all_of_them(pilot: Pilot[None]) -> dict[str, str]:
+        found = {"busy": await text(pilot)}
+        with monkeypatch.context() as later:
+            later.setattr("wattline_tui.model.View.stale_s", lambda view, now_s: 42.0)
+            app._redraw()
+            await settled(pilot)
+            found |= {"stale": await text(pilot), "light": screen_ink(app)}
+        app._redraw()
+        return found
+
+    shown = await pictures(app, SCREENS | DETAILS, all_of_them)
+    for name, found in shown.items():
+        for state, picture in found.items():
+            assert picture == screens(name=f"{state} {name}")
 
 
 KEYS = {
