@@ -18,7 +18,7 @@ MAX_DEPTH = 32
 NAME_CELLS, NAME_CELLS_WIDE = 14, 22
 FIGURE_CELLS = 7
 SPARK_CELLS = 15
-NOTE_CELLS = 30
+NOTE_CELLS, NOTE_CELLS_WIDE = 19, 30
 HEADING_LINES = 1
 LEGEND = "█ measured ▒ committed │ budget"
 MIN_BAR_CELLS, MAX_BAR_CELLS = 8, 60
@@ -167,7 +167,8 @@ def _shape(rows: Sequence[TreeRow], width: int, *, has_history: bool) -> _Shape:
     spark_cells = SPARK_CELLS if is_wide else 8 if width >= 64 else 0
     spark_cells = spark_cells if has_history else 0
     rest = width - name - figures - 2 - (spark_cells + 1 if spark_cells else 0)
-    bar = min(MAX_BAR_CELLS, max(MIN_BAR_CELLS, rest - (NOTE_CELLS if is_wide else 16)))
+    note = NOTE_CELLS_WIDE if is_wide else NOTE_CELLS
+    bar = min(MAX_BAR_CELLS, max(MIN_BAR_CELLS, rest - note))
     return _Shape(width, name, bar, spark_cells, max(0, rest - bar - 1))
 
 

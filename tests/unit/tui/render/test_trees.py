@@ -73,6 +73,7 @@ def test_what_a_domain_is_about() -> None:
     one = busy_site().domains[1]
     assert note_of(one, NOON) == ("free 100 W", "muted")
     assert note_of(binding(one), NOON) == ("! limits 14 jobs", "warning")
+    assert text((binding(one),), 80)[1].rstrip().endswith("! limits 14 jobs"), "it is not cut"
     limited = msgspec.structs.replace(one, limits=(shed_limit(),))
     assert note_of(limited, NOON)[0].startswith("▲ shed to 16.5 kW")
     over = msgspec.structs.replace(one, headroom_w=-300.0, over_since_unix_s=NOON - 90)
