@@ -173,8 +173,9 @@ def _telling(different: Sequence[Difference]) -> list[Difference]:
     names = [one for one in different if one.key.startswith("package ")]
     digests = [one for one in different if one.key == "packages"]
     is_one_sided = any(None in (one.a, one.b) for one in digests)
-    less = names if is_one_sided else digests * bool(names)
-    return [one for one in different if one not in less]
+    if is_one_sided:
+        return [one for one in different if one not in names]
+    return [one for one in different if not names or one not in digests]
 
 
 def _sides(

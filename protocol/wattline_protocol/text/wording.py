@@ -18,6 +18,11 @@ def counted(count: float, thing: str, things: str = "") -> str:
     return f"{number} {thing if count == 1 else things or thing + 's'}"
 
 
+def many(count: int, thing: str) -> str:
+    """`1 node`, `1,000 nodes`."""
+    return f"{count:,} {thing if count == 1 else thing + 's'}"
+
+
 def listed(names: Sequence[object], most: int = MOST_LISTED, total: int = 0) -> str:
     """The first names: `n1, n2, n3 and 7 more`; `total` where `names` are not all of them."""
     shown = names[:most]

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from wattline_protocol.ids import JobId
 from wattline_protocol.lists.node_table import free
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.text.wording import counted, watts
+from wattline_protocol.text.wording import counted, many, watts
 from wattline_protocol.views.site_views import GpuView, JobView, NodeView
 from wattline_tui.listing.names import natural
 from wattline_tui.model import heat_level
@@ -408,12 +408,7 @@ def totals(racks: Sequence[Rack]) -> str:
     parts = [f"{busy:,} busy", f"{free:,} idle"]
     parts += [f"{draining:,} drained"] if draining else []
     parts += [f"{other:,} unavailable"] if other else []
-    return f"{counted_gpus(gpus)}: {', '.join(parts)}"
-
-
-def counted_gpus(gpus: int) -> str:
-    """With thousands."""
-    return f"{gpus:,} GPU" if gpus == 1 else f"{gpus:,} GPUs"
+    return f"{many(gpus, 'GPU')}: {', '.join(parts)}"
 
 
 def overview_line(racks: Sequence[Rack], cell: Cell, width: int) -> Line:

@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from wattline_protocol.text.moments import local_time_of_day
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.text.wording import counted
+from wattline_protocol.text.wording import counted, many
 from wattline_protocol.views.site_views import SiteView
 from wattline_tui.model import View
 from wattline_tui.units import duration, watts
@@ -88,15 +88,10 @@ def _short(name: str) -> str:
 def _facts(site: SiteView) -> tuple[str, ...]:
     gpus = sum(node.gpu_count for node in site.nodes)
     return (
-        f"· {_many(len(site.nodes), 'node')} ",
-        f"· {_many(gpus, 'GPU')} ",
+        f"· {many(len(site.nodes), 'node')} ",
+        f"· {many(gpus, 'GPU')} ",
         f"· epoch {site.epoch} ",
     )
-
-
-def _many(count: int, thing: str) -> str:
-    """`1,000 nodes`."""
-    return f"{count:,} {thing if count == 1 else thing + 's'}"
 
 
 def _limited(site: SiteView) -> str:

@@ -2,7 +2,7 @@
 
 from wattline.show.tables import Cell
 from wattline.show.units import joules, usd
-from wattline_protocol.text.wording import elapsed
+from wattline_protocol.text.wording import elapsed, many
 from wattline_protocol.views.service_views import EnergyView
 
 NOT_MEASURED = "not measured"
@@ -14,8 +14,7 @@ def rows(energy: EnergyView | None) -> list[tuple[str, Cell]]:
         return [("energy", NOT_MEASURED)]
     requests_j, all_j = energy.per_1000_requests_j, energy.per_1000_requests_with_idle_j
     with_idle = f", {joules(all_j)} with idle" if all_j is not None else ""
-    requests = "request" if energy.outputs == 1 else "requests"
-    over = f"{energy.outputs:,} {requests} in {elapsed(energy.seconds)}"
+    over = f"{many(energy.outputs, 'request')} in {elapsed(energy.seconds)}"
     found: list[tuple[str, Cell]] = [
         ("1,000 requests", f"{joules(requests_j)}{with_idle} ({over})"),
         ("1,000 tokens", joules(energy.per_1000_tokens_j)),

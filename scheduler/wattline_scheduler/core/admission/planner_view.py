@@ -12,7 +12,7 @@ import numpy as np
 from wattline_protocol.data.references import checkpoint_set, parse_reference
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import WHOLE_GPU
-from wattline_scheduler.core.admission.output_room import rooms
+from wattline_scheduler.core.admission.output_slots import free_output_slots
 from wattline_scheduler.core.admission.reservations import reserved
 from wattline_scheduler.core.leases.lease_load import booking_of, is_leased
 from wattline_scheduler.core.model.command_outbox import MAX_OUTSTANDING
@@ -65,7 +65,9 @@ def snapshot_of(
     """Snapshot of another view of the fleet."""
     budget_mw = [state.domains.budget_mw(row.domain) for row in fleet_view.rows]
     seen = fleet_view.snapshot(now.mono_s, HeadroomSource(state.books, budget_mw), waiting)
-    return replace(seen, reservations=reserved(state, now), data=_data(state) | rooms(state))
+    return replace(
+        seen, reservations=reserved(state, now), data=_data(state) | free_output_slots(state)
+    )
 
 
 def _data(state: State) -> dict[str, Bools]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from wattline_protocol.ids import Instant, JobId, Now
-from wattline_scheduler.core.admission.output_room import within_room
+from wattline_scheduler.core.admission.output_slots import within_output_slots
 from wattline_scheduler.core.admission.planner_view import renew_offers, snapshot
 from wattline_scheduler.core.lifecycle.preemption import claimed, preempt, running_gangs
 from wattline_scheduler.core.lifecycle.restore_guard import why_nothing_starts
@@ -66,7 +66,7 @@ def decide(
     before = state.newest_cycle.plan.memory if state.newest_cycle is not None else EMPTY
     result = plan(seen, before, limits, state.fleet_view.cache)
     state.newest_cycle = Cycle(seen, before, limits, result)
-    checked = within_room(state, _checked(state, seen, result.placements))
+    checked = within_output_slots(state, _checked(state, seen, result.placements))
     is_refused = len(checked) < len(result.placements)  # refused placements are planned again
     return replace(result, placements=tuple(checked), is_cut=result.is_cut or is_refused)
 

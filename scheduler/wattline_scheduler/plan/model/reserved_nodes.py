@@ -40,7 +40,7 @@ class Stay(NamedTuple):
     runs_s: float | None = None
     """Maximum run time; None: unknown."""
     data: Data = ()
-    """What each node has: versions of data sets, `digits@v3`; room for an output."""
+    """What each node has: versions of data sets, `digits@v3`; a free output slot."""
 
     @property
     def needs_s(self) -> float:

@@ -102,7 +102,7 @@ class Waiting:
     reservation: str = ""
     """The reservation in which it starts; empty = none."""
     data: Data = ()
-    """What its nodes must have: versions of data sets, room for its output."""
+    """What its nodes must have: versions of data sets, an output slot."""
     stay: Stay = field(init=False, repr=False, compare=False)
     """Where it may start."""
 

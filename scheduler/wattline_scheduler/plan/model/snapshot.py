@@ -189,7 +189,7 @@ class Snapshot:
     reservations: Reservations | None = None
     """None: no reservations."""
     data: Mapping[str, Bools] = field(default_factory=dict)
-    """[node] has it, for each version that any gang reads, and room for outputs of each user; no
+    """[node] has it, for each version that any gang reads, and an output slot for each user; no
     node has another."""
 
 

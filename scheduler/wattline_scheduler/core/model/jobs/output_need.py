@@ -4,12 +4,12 @@ from wattline_protocol.ids import UserName
 from wattline_scheduler.core.model.jobs.job import Job
 
 
-def room_of(user: UserName) -> str:
+def slot_for(user: UserName) -> str:
     """The need of a job with an output; no data set is called so."""
-    return f"room for another output of {user}"
+    return f"an output slot for {user}"
 
 
 def needs_of(job: Job) -> tuple[str, ...]:
-    """What it reads, and room for its output: jobs of one user need the same."""
-    own = (room_of(job.record.owner),) if job.spec.data.has_output else ()
+    """What it reads, and a slot for its output: jobs of one user need the same."""
+    own = (slot_for(job.record.owner),) if job.spec.data.has_output else ()
     return (*job.reads, *own)

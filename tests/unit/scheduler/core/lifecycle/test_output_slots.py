@@ -1,4 +1,4 @@
-"""Jobs with an output wait for room where nodes keep as many outputs of their user as they may."""
+"""Jobs with an output wait for a slot while nodes keep the maximum of outputs of their user."""
 
 import pytest
 
@@ -10,13 +10,13 @@ from support.core.sites import job
 from wattline_protocol.ids import NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Drain, Hold, Undrain
-from wattline_scheduler.core.admission import output_room
+from wattline_scheduler.core.admission import output_slots
 
 
-def test_a_job_waits_for_room_of_its_output_and_other_jobs_do_not(
+def test_a_job_waits_for_an_output_slot_and_other_jobs_do_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(output_room, "MAX_KEPT_OUTPUTS_OF_USER", 2)
+    monkeypatch.setattr(output_slots, "MAX_KEPT_OUTPUTS_OF_USER", 2)
     h = started(1)
     first, second, third = (h.submit(makes("features")) for _ in range(3))
     h.run(2)
@@ -27,7 +27,7 @@ def test_a_job_waits_for_room_of_its_output_and_other_jobs_do_not(
     assert running(h, other)
     assert running(h, plain)
     assert h.state_of(third) == "PENDING"
-    wanted = "waits for data: a1: room for another output of ada"
+    wanted = "waits for data: a1: an output slot for ada"
     assert reason(h, third) == wanted
     h.end_tasks(only=lambda agent: True)
     h.run(30)
@@ -43,7 +43,7 @@ def test_a_job_waits_for_room_of_its_output_and_other_jobs_do_not(
     assert h.gang(third).refusals == 0
 
 
-def test_a_held_job_with_an_output_is_not_said_to_lack_room() -> None:
+def test_a_held_job_with_an_output_is_not_said_to_lack_a_slot() -> None:
     h = started(1)
     h.do(Drain(NodeId("a1"), "service"))
     number = h.submit(makes("features"))
@@ -56,7 +56,7 @@ def test_a_held_job_with_an_output_is_not_said_to_lack_room() -> None:
 
 
 def test_jobs_that_start_in_one_cycle_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_room, "MAX_KEPT_OUTPUTS_OF_USER", 2)
+    monkeypatch.setattr(output_slots, "MAX_KEPT_OUTPUTS_OF_USER", 2)
     h = started(1)
     h.do(Drain(NodeId("a1"), "service"))
     numbers = [h.submit(makes("features")) for _ in range(4)]

@@ -1,7 +1,7 @@
-"""Room of nodes for outputs of jobs: a node keeps so many of a user until they are published.
+"""Output slots of nodes: a node keeps a bounded number of outputs until they are published.
 
-An attempt counts from its placement, as its agent counts it. A node without room is to the planner
-one that lacks something that the job needs, as it may lack a version of a data set.
+An attempt takes its slot at its placement, as its agent counts it. To the planner, a node without a
+free slot lacks something that the job needs, as it may lack a version of a data set.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from wattline_protocol.wire.agents.data_messages import (
     MAX_KEPT_OUTPUTS_OF_USER,
 )
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang
-from wattline_scheduler.core.model.jobs.output_need import room_of
+from wattline_scheduler.core.model.jobs.output_need import slot_for
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.snapshot import Placement
 from wattline_scheduler.power.topology.matrix import Bools
@@ -23,24 +23,24 @@ from wattline_scheduler.power.topology.matrix import Bools
 Kept = dict[NodeId, Counter[UserName]]
 
 
-def rooms(state: State) -> dict[str, Bools]:
-    """[node] has room for one more output, for each user with an open job that has one."""
+def free_output_slots(state: State) -> dict[str, Bools]:
+    """[node] has a free slot, for each user with an open job that has an output."""
     users = list(state.work.output_users)
     found = {user: np.ones(len(state.nodes), np.bool_) for user in users}
     for node, kept in _kept(state).items():
         for user in users:
-            found[user][state.fleet_view.position[node]] = _has_room(kept, user)
-    return {room_of(user): has_room for user, has_room in found.items()}
+            found[user][state.fleet_view.position[node]] = _has_slot(kept, user)
+    return {slot_for(user): has_slot for user, has_slot in found.items()}
 
 
-def within_room(state: State, placements: Sequence[Placement]) -> list[Placement]:
+def within_output_slots(state: State, placements: Sequence[Placement]) -> list[Placement]:
     """The placements of one plan that leave each node within its bounds, counted together."""
     kept, found = _kept(state), []
     for one in placements:
         record = state.work.jobs[one.job].record
         if record.spec.data.has_output:
             of_node = kept.setdefault(one.tasks[0].node, Counter())
-            if not _has_room(of_node, record.owner):
+            if not _has_slot(of_node, record.owner):
                 continue
             of_node[record.owner] += 1
         found.append(one)
@@ -62,6 +62,6 @@ def _holder(gang: Gang) -> Attempt | None:
     return next((one for one in gang.live if one.record.task == first), gang.publisher)
 
 
-def _has_room(kept: Mapping[UserName, int], owner: UserName) -> bool:
+def _has_slot(kept: Mapping[UserName, int], owner: UserName) -> bool:
     own = kept.get(owner, 0)
     return own < MAX_KEPT_OUTPUTS_OF_USER and sum(kept.values()) < MAX_KEPT_OUTPUTS
