@@ -368,8 +368,8 @@ class Site(msgspec.Struct, frozen=True):
     queues: tuple[Queue, ...] = ()
     """Queues of the site file; where there are none, any name is one."""
     services: tuple[Service, ...] = ()
-    abuse: Abuse = Abuse()
     """Service names that the site file assigns to users."""
+    abuse: Abuse = Abuse()
     routes: tuple[SiteRoute, ...] = ()
     notify: SiteNotify = NO_NOTIFY
 
