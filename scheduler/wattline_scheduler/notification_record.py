@@ -17,7 +17,7 @@ class NotificationRecord(msgspec.Struct, frozen=True):
     key: ClassVar[tuple[str, ...]] = ("job", "number")
     job: JobId
     number: int
-    """Number of the next event when it was made: it grows from one to the next of a job."""
+    """At least that of the next event when it was made: it grows from one to the next."""
     owner: UserName
     receiver: str
     on: NotifyOn = msgspec.field(name="occasion")

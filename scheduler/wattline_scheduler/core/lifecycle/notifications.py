@@ -34,7 +34,7 @@ def notify(state: State, job: Job, on: NotifyOn, reason: str, now: Now) -> None:
         return
     record = NotificationRecord(
         job=job.id,
-        number=state.journal.next_event,
+        number=book.next_number(state.journal.next_event),
         owner=job.record.owner,
         receiver=wanted.to,
         on=on,

@@ -27,6 +27,8 @@ class NotificationBook:
         self._counts: Counter[UserName] = Counter()
         self._full: set[UserName] = set()
         self._newest: dict[JobId, dict[NotifyOn, Instant]] = {}
+        self._number = 0
+        """The highest that was given."""
 
     def restore(self, saved: Iterable[NotificationRecord]) -> None:
         """Those on record."""
@@ -36,6 +38,12 @@ class NotificationBook:
     def add(self, record: NotificationRecord) -> None:
         self.open[record.job, record.number] = record
         self._counts[record.owner] += 1
+        self._number = max(self._number, record.number)
+
+    def next_number(self, event: int) -> int:
+        """That of the next event, or the next one that was not given: a job may be held and end
+        without an event in between."""
+        return max(event, self._number + 1)
 
     def close(self, key: Key) -> NotificationRecord | None:
         """The record, which is open no more; None = it was not open."""

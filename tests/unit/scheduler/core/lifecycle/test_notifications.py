@@ -102,6 +102,17 @@ def test_a_hold_by_another_is_notified_and_ones_own_is_not(h: Harness) -> None:
     assert [(on, reason) for on, _, reason in notified(h, number)] == [("hold", "held by olga")]
 
 
+def test_a_hold_and_the_end_after_it_are_two_without_an_event_in_between(h: Harness) -> None:
+    number = h.submit(job().gpus(1).notify(ADA, "end", "hold"))
+    h.run(1)
+    h.do(Hold(only(number)), user="olga")
+    h.end_tasks()
+    assert [on for on, _, _ in notified(h, number)] == ["hold", "end"]
+    hold, end = sorted(h.disk.of(NotificationRecord), key=lambda r: r.number)
+    settled(h, hold)
+    assert set(h.cluster.state.notifications.open) == {(number, end.number)}
+
+
 def test_what_happens_to_many_gangs_at_once_is_notified_once(h: Harness) -> None:
     low = job().gpus(1).array(8).priority(PRIORITIES["low"]).notify(ADA, "requeue")
     number = h.submit(low)
