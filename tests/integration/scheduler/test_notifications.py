@@ -284,6 +284,15 @@ def test_what_a_reply_of_the_relay_means(verb: str, reply: str, outcome: tuple[s
         assert tried(notify, ADA) == outcome
 
 
+def test_a_relay_has_longer_than_the_receiver_of_a_post(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that checks a message for a minute would get it again at each try."""
+    monkeypatch.setattr(delivery, "TIMEOUT_S", 1e-9)
+    monkeypatch.setattr(delivery, "DEADLINE_S", 0.0)
+    with SmtpReceiver() as relay:
+        assert tried(SiteNotify(("example.org",), relay.endpoint, SENDER), ADA) == ("taken", "")
+        assert len(relay.received) == 1
+
+
 def test_a_relay_without_tls_gets_nothing_where_the_site_wants_it() -> None:
     with SmtpReceiver() as relay:
         notify = SiteNotify(("example.org",), relay.endpoint, SENDER, "starttls")
@@ -311,6 +320,21 @@ def test_a_peer_that_never_finishes_its_answer_is_cut_at_the_deadline(
     with served(Dripping) as url:
         assert tried(SiteNotify((LOOPBACK,)), url)[0] == "again"
         release.set()
+
+
+def test_what_is_no_http_is_not_repeated_in_the_reason() -> None:
+    """It may be the banner of another service, 64 KiB long, and members read it in an event."""
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.wfile.write(b"\x1b]0;SSH-2.0-x" + b"A" * 60_000 + b"\r\n")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as above
+            del format, args
+
+    with served(Hostile) as url:
+        said = "the answer is not valid HTTP"
+        assert tried(SiteNotify((LOOPBACK,)), url) == ("again", said)
 
 
 def test_a_closed_port_is_tried_again() -> None:

@@ -19,11 +19,12 @@ from wattline_scheduler.notification_record import NotificationRecord
 from wattline_scheduler.shell.notifications.message import body_of, id_of, mail_of
 from wattline_scheduler.shell.webhooks.webhook import Outcome, outcome_of
 
-TIMEOUT_S = 5.0
-"""Of each step: to connect, to send, to receive."""
+TIMEOUT_S, DEADLINE_S = 5.0, 20.0
+"""Of each step of a POST: to connect, to send, to receive; and of all, from the connection on."""
 
-DEADLINE_S = 20.0
-"""Of a whole try, from the connection on."""
+MAIL_TIMEOUT_S, MAIL_DEADLINE_S = 300.0, 600.0
+"""The same of a mail (RFC 5321, 4.5.3.2). A relay may check a message for minutes before it takes
+it: given up before, it would come twice, and again at each further try."""
 
 
 class NotAllowed(Exception):
@@ -47,8 +48,10 @@ class Delivering:
             return _of_replies(error)
         except smtplib.SMTPResponseException as error:
             return _of_reply(error.smtp_code)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             return Outcome("again", str(error) or type(error).__name__)
+        except http.client.HTTPException:  # its text is what the peer has sent
+            return Outcome("again", "the answer is not valid HTTP")
 
     def _post(self, record: NotificationRecord, to: UrlReceiver) -> Outcome:
         headers = {
@@ -76,14 +79,14 @@ class Delivering:
         name, place = socket.gethostname(), host.strip("[]")
         if self._notify.smtp_tls == "on":
             relay: smtplib.SMTP = smtplib.SMTP_SSL(
-                place, int(port), name, timeout=TIMEOUT_S, context=context
+                place, int(port), name, timeout=MAIL_TIMEOUT_S, context=context
             )
         else:
-            relay = smtplib.SMTP(place, int(port), name, timeout=TIMEOUT_S)
+            relay = smtplib.SMTP(place, int(port), name, timeout=MAIL_TIMEOUT_S)
         connection = relay.sock
         if connection is None:
             return Outcome("again", "the relay has closed the connection")
-        with closing(relay), _deadline(connection):
+        with closing(relay), _deadline(connection, MAIL_DEADLINE_S):
             if self._notify.smtp_tls == "starttls":
                 relay.starttls(context=context)
             relay.send_message(message, self._notify.sender, [to.address])
@@ -99,7 +102,7 @@ def _connected(notify: SiteNotify, to: UrlReceiver) -> Iterator[socket.socket]:
     if not allowed:
         place = "" if addresses == [to.host] else f"{to.host} resolves to "
         raise NotAllowed(f"{place}{addresses[0]}, which [notify] allow does not list")
-    with closing(_first(allowed, to.port)) as plain, _deadline(plain):
+    with closing(_first(allowed, to.port)) as plain, _deadline(plain, DEADLINE_S):
         yield plain
 
 
@@ -114,15 +117,15 @@ def _first(addresses: list[str], port: int) -> socket.socket:
 
 
 @contextmanager
-def _deadline(connection: socket.socket) -> Iterator[None]:
-    """Shuts the connection down after `DEADLINE_S`: a peer may send a byte now and then."""
+def _deadline(connection: socket.socket, within_s: float) -> Iterator[None]:
+    """Shuts the connection down after that time: a peer may send a byte now and then."""
     with closing(connection.dup()) as same:  # TLS takes the other one over
 
         def shut() -> None:
             with suppress(OSError):  # it may have ended by itself
                 same.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(DEADLINE_S, shut)
+        timer = threading.Timer(within_s, shut)
         timer.daemon = True
         timer.start()
         try:
