@@ -38,12 +38,16 @@ TAKEN, AGAIN, REFUSED = (
 
 
 def record(
-    number: int, receiver: str = "ada@example.org", on: NotifyOn = "end", reason: str = ""
+    number: int,
+    receiver: str = "ada@example.org",
+    on: NotifyOn = "end",
+    reason: str = "",
+    owner: str = "ada",
 ) -> NotificationRecord:
     return NotificationRecord(
         JobId(number),
         number,
-        UserName("ada"),
+        UserName(owner),
         receiver,
         on,
         "train",
@@ -69,6 +73,21 @@ def test_one_of_a_lane_is_under_way_at_a_time() -> None:
     assert queue.due_s() is None, "what waits for a lane is due when that is free"
     assert queue.settle(first, TAKEN, 1.0, NOW_UNIX_S) == ""
     assert taken(queue, 1.0).record.job == 2
+
+
+def test_many_of_one_user_delay_others_by_one_try() -> None:
+    """Each port of a host is a lane, and all of one lane may be of one user."""
+    queue = DeliveryQueue()
+    for number in range(1, 101):
+        queue.add(record(number, owner="eve"), f"x:{number}", 0.0)
+        queue.add(record(1000 + number, owner="eve"), "mail", 0.0)
+    first = [taken(queue, 0.0) for _ in range(4)]
+    assert {one.record.owner for one in first} == {"eve"}
+    queue.add(record(1), "mail", 3.0)
+    for one in first:
+        queue.settle(one, AGAIN, 5.0, NOW_UNIX_S)
+    assert taken(queue, 5.0).record.owner == "ada"
+    assert taken(queue, 5.0).record.owner == "eve"
 
 
 def test_a_failure_waits_longer_each_time_and_lets_others_pass() -> None:
