@@ -1,7 +1,8 @@
 """Receivers of notifications: a mail address, or a URL that gets an HTTP POST.
 
 Both are printable ASCII, so that no header and no command of SMTP or HTTP can be added through
-them. The address is a dot-string of RFC 5321 (4.1.2); quoted local parts are refused.
+them. The address is a dot-string of RFC 5321 (4.1.2); quoted local parts are refused, and encoded
+words (RFC 2047), which a header would show as another address.
 """
 
 import ipaddress
@@ -21,7 +22,7 @@ ON: tuple[NotifyOn, ...] = get_args(NotifyOn)
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LOCAL = re.compile(rf"(?=.{{1,64}}\Z){_ATOM}(?:\.{_ATOM})*")
+_LOCAL = re.compile(rf"(?=.{{1,64}}\Z)(?!.*=\?){_ATOM}(?:\.{_ATOM})*")
 _GRAPHIC = re.compile(r"[!-~]+")
 _EXPECTED = (
     'expected an address such as "ada@example.org", or a URL such as "https://example.org/x"'

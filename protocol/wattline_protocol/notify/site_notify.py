@@ -26,6 +26,8 @@ Word = Annotated[str, msgspec.Meta(max_length=MAX_ADDRESS_CHARS, pattern=PLAIN)]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that is assigned on the public internet. Beyond it lie translators of a site to its IPv4."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NETWORK = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?")
 
@@ -86,7 +88,8 @@ def may_connect(site: SiteNotify, address: str) -> bool:
     public internet, or listed itself. A name that resolves into the site's own network is thus no
     way into it."""
     found = _plain(ipaddress.ip_address(address.partition("%")[0]))
-    return (found.is_global and not found.is_multicast) or is_listed(site, str(found))
+    is_unicast = not found.is_multicast if found.version == 4 else found in _UNICAST
+    return (found.is_global and is_unicast) or is_listed(site, str(found))
 
 
 def is_listed(site: SiteNotify, host: str) -> bool:

@@ -43,6 +43,7 @@ def test_what_is_meant(written: str, meant: MailReceiver | UrlReceiver) -> None:
         "ada@-x.org",
         "ada@example.org,bob@example.org",
         '"ada"@example.org',
+        "=?utf-8?q?a=2Cb=40evil.org?=@example.org",
         "Ada <ada@example.org>",
         "ada@example.org\r\nBcc: eve@example.org",
         "ada@example.org\n",
@@ -139,6 +140,9 @@ def test_a_site_without_the_table_sends_nothing_and_one_without_relay_no_mail() 
         ("64:ff9b::10.2.0.1", False),
         ("64:ff9b::93.184.215.14", True),
         ("2002:0a02:0001::1", False),
+        ("64:ff9b:1::10.2.0.1", False),
+        ("::10.2.0.1", False),
+        ("fec0::1", False),
     ],
 )
 def test_addresses_that_are_not_public_are_reached_where_they_are_listed(
