@@ -5,7 +5,7 @@ free slot lacks something that the job needs, as it may lack a version of a data
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,11 +25,15 @@ Kept = dict[NodeId, Counter[UserName]]
 
 def free_output_slots(state: State) -> dict[str, Bools]:
     """[node] has a free slot, for each user with an open job that has an output."""
-    users = list(state.work.output_users)
-    found = {user: np.ones(len(state.nodes), np.bool_) for user in users}
-    for node, kept in _kept(state).items():
-        for user in users:
-            found[user][state.fleet_view.position[node]] = _has_slot(kept, user)
+    of_node = {state.fleet_view.position[node]: kept for node, kept in _kept(state).items()}
+    of_all = np.ones(len(state.nodes), np.bool_)
+    for at, kept in of_node.items():
+        of_all[at] = kept.total() < MAX_KEPT_OUTPUTS
+    found = {user: of_all.copy() for user in state.work.output_users}
+    for at, kept in of_node.items():
+        for user, own in kept.items():
+            if own >= MAX_KEPT_OUTPUTS_OF_USER and user in found:
+                found[user][at] = False
     return {slot_for(user): has_slot for user, has_slot in found.items()}
 
 
@@ -62,6 +66,5 @@ def _holder(gang: Gang) -> Attempt | None:
     return next((one for one in gang.live if one.record.task == first), gang.publisher)
 
 
-def _has_slot(kept: Mapping[UserName, int], owner: UserName) -> bool:
-    own = kept.get(owner, 0)
-    return own < MAX_KEPT_OUTPUTS_OF_USER and sum(kept.values()) < MAX_KEPT_OUTPUTS
+def _has_slot(kept: Counter[UserName], owner: UserName) -> bool:
+    return kept[owner] < MAX_KEPT_OUTPUTS_OF_USER and kept.total() < MAX_KEPT_OUTPUTS
