@@ -67,6 +67,8 @@ class DataBook:
     """The same by the owners of their sets."""
     origin_chars: Counter[UserName] = field(default_factory=Counter)
     """Of what the versions of each owner were made from, with the bytes of their recipes."""
+    set_counts: Counter[UserName] = field(default_factory=Counter)
+    """Sets by owner."""
     property_chars: Counter[UserName] = field(default_factory=Counter)
     """Of the properties of each owner's sets."""
     undeleted: Counter[str] = field(default_factory=Counter)
@@ -91,6 +93,9 @@ class DataBook:
     def put_set(self, record: DataSetRecord) -> None:
         """Adds a set, or replaces it."""
         self.property_chars[record.owner] += self.growth(record)
+        if (before := self.sets.get(record.name)) is not None:
+            self.set_counts[before.owner] -= 1
+        self.set_counts[record.owner] += 1
         self.sets[record.name] = record
         self.versions.setdefault(record.name, {})
 

@@ -159,11 +159,10 @@ def _barred(asker: Asker, known: DataSetRecord | None, kind: Kind) -> Denied | N
 def _full(state: State, asker: Asker, name: str) -> Denied | None:
     book = state.data
     owner = book.sets[name].owner if name in book.sets else asker.user
-    of_user = sum(one.owner == owner for one in book.sets.values())
     text = ""
     if name not in book.sets and len(book.sets) >= MAX_SETS:
         text = f"the site has {MAX_SETS} data sets, the maximum"
-    elif name not in book.sets and of_user >= MAX_SETS_OF_USER:
+    elif name not in book.sets and book.set_counts[owner] >= MAX_SETS_OF_USER:
         text = f"{owner} has {MAX_SETS_OF_USER} data sets, the maximum"
     elif len(book.versions.get(name, ())) >= MAX_VERSIONS_OF_SET:
         text = f"{name} has had {MAX_VERSIONS_OF_SET} versions, the maximum: choose another name"
