@@ -45,8 +45,8 @@ class Window:
 
     def _read(self) -> None:
         while True:
-            select.select([self._master], [], [])
             try:
+                select.select([self._master], [], [])
                 data = os.read(self._master, READ_BYTES)
             except OSError:  # Linux: the program has closed its side
                 return
@@ -69,8 +69,11 @@ class Window:
     def wait_writes(self, after_s: float, within_s: float) -> None:
         """Until it has written something after then. Raises RuntimeError."""
         until_s = time.monotonic() + within_s
-        while not any(at_s > after_s for at_s, _ in self.writes[-1:]):
-            if not self.is_running or time.monotonic() > until_s:
+        while True:
+            is_over = not self._thread.is_alive() or time.monotonic() > until_s
+            if any(at_s > after_s for at_s, _ in self.writes[-1:]):
+                return
+            if is_over:
                 end = self.newest.decode(errors="replace")
                 raise RuntimeError(f"the terminal shows nothing; it wrote {end!r}")
             time.sleep(LOOK_S)
@@ -89,6 +92,7 @@ class Window:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._thread.join(END_S)  # until it has read the last that was written
         os.close(self._master)
 
 
