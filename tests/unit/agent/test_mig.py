@@ -85,6 +85,16 @@ def test_what_is_not_there_or_held_is_refused(
     assert words in detail
 
 
+def test_a_gpu_that_did_not_say_its_uuid_gets_no_task_until_it_is_listed_again(rig: Rig) -> None:
+    """It answers by now, and may be in MIG mode."""
+    silent = replace(rig.infos()[0], uuid="", mig=None)
+    rig.handle(DriverReloaded(rig.driver_instance, (silent, rig.infos()[1])))
+    assert [gpu.healthy for gpu in messages_of(rig.pass_s(2), Hello)[-1].gpus] == [False, True]
+    assert answer(rig.start(A, 0)) == ("refused", "GPU 0 is not healthy: its UUID was not read")
+    rig.handle(DriverReloaded(rig.driver_instance, rig.infos()))
+    run(rig, A, LARGE)
+
+
 def test_energy_is_divided_by_slices(rig: Rig) -> None:
     rig.gpus[0].mig = (LARGE, SMALL)
     rig.handle(DriverReloaded(rig.driver_instance, rig.infos()))

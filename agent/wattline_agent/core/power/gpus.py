@@ -208,7 +208,10 @@ class Gpu:
         return self.stale is not None and self.stale.is_lost
 
     def is_healthy(self, now_s: float) -> bool:
-        """Fit for a task."""
+        """Fit for a task. One that did not say its UUID when the devices were listed is not, until
+        they are listed again: it may be in MIG mode."""
+        if not self.info.uuid:
+            return False
         return self.stale is None or (
             not self.stale.is_lost and now_s - self.stale.since_mono_s < UNREAD_LOST_S
         )

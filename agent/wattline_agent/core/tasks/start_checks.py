@@ -65,7 +65,7 @@ def _unfit(state: NodeState, index: GpuIndex, order: TaskOrder, now: Now) -> str
     if gpu.raised is not None:
         return f"GPU {index} is not allocated: {raised_caps.describe(gpu.raised)}"
     if not gpu.is_healthy(now.mono_s):
-        reason = gpu.stale.reason if gpu.stale is not None else "no reading"
+        reason = gpu.stale.reason if gpu.stale is not None else "its UUID was not read"
         return f"GPU {index} is not healthy: {reason}"
     if gpu.foreign:
         return foreign_processes.why_not_given(gpu)
