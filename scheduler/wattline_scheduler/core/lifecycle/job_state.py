@@ -91,9 +91,17 @@ def _why_waiting(job: Job) -> str:
     gates = gates_of(job)
     if gates:
         return next(iter(gates.values()))
-    own = next(filter(None, (_of_gang(g) for g in job.gangs if isinstance(g.phase, Pending))), "")
     of_class = job.job_class.wait_reason if job.job_class is not None else ""
-    return job.wait_reason or own or of_class or "queued, not yet evaluated"
+    return job.wait_reason or _own_reason(job) or of_class or "queued, not yet evaluated"
+
+
+def _own_reason(job: Job) -> str:
+    """Of the first of its pending gangs that has one. An array has thousands, and its row is built
+    for each picture: where none is held or in back-off, none is asked for that."""
+    pending = (g for g in job.gangs if isinstance(g.phase, Pending))
+    if len(job.ready) == job.count["pending"]:
+        pending = (g for g in job.gangs if g.reason and isinstance(g.phase, Pending))
+    return next(filter(None, map(_of_gang, pending)), "")
 
 
 def _of_gang(gang: Gang) -> str:
