@@ -97,8 +97,8 @@ class Changes:
 
 
 @contextmanager
-def busy_site(nodes: int, jobs: int) -> Iterator[tuple[LiveSite, Client]]:
-    """The site once all its nodes are heard."""
+def busy_site(nodes: int, jobs: int, problem: str = "") -> Iterator[tuple[LiveSite, Client]]:
+    """The site once all its nodes are heard. Some of them report the problem, if there is one."""
     site = rack_site(nodes)
     spawn = multiprocessing.get_context("spawn")
     with ExitStack() as until_over:
@@ -112,7 +112,7 @@ def busy_site(nodes: int, jobs: int) -> Iterator[tuple[LiveSite, Client]]:
         for first in range(0, nodes, share):
             here, there = spawn.Pipe()
             bundles = live.agents[first : first + share]
-            arguments = (bundles, first + 1, CHANGE_SHARE, there)
+            arguments = (bundles, first + 1, CHANGE_SHARE, problem, there)
             player = spawn.Process(target=play, args=arguments, daemon=True)
             player.start()
             until_over.callback(player.kill)

@@ -69,16 +69,20 @@ class PlayedNode:
             self.link.send(self.hailer.beat())
 
 
-def play(bundles: list[JoinBundle], first_job: int, change_share: float, pipe: Connection) -> None:
+def play(
+    bundles: list[JoinBundle], first_job: int, change_share: float, problem: str, pipe: Connection
+) -> None:
     """A process of such nodes: says when all are members, and ends with its pipe. Node n runs job
-    `first_job` + n. Each is looked at when its beat is due: to poll a thousand sockets at each beat
-    would take a processor."""
+    `first_job` + n; the first has the problem, if there is one. Each is looked at when its beat is
+    due: to poll a thousand sockets at each beat would take a processor."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.max_sockets = 4 * len(bundles) + 16
     random = Random(first_job)
     nodes = [
         PlayedNode(bundle, first_job + at, random, context) for at, bundle in enumerate(bundles)
     ]
+    if problem:
+        nodes[0].hailer.reports(problem)
     for node in nodes:
         if node.link.wait_connected(JOIN_WITHIN_S).state != "connected":
             raise RuntimeError(f"{node.hailer.node} is not connected: {node.link.link}")

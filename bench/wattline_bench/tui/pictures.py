@@ -19,6 +19,7 @@ WATCH_S = 20.0
 """Until sparklines have a part of their minutes."""
 SHED_SHARE = 0.7
 """So much that it limits work."""
+PROBLEM = "the file system of /var/lib/wattline is read-only"
 
 PICTURES: dict[str, tuple[tuple[int, int], Sequence[str]]] = {
     "terminal-site": ((160, 48), ()),
@@ -31,7 +32,7 @@ PICTURES: dict[str, tuple[tuple[int, int], Sequence[str]]] = {
 
 def draw(folder: Path) -> None:
     """All of them."""
-    with busy_site(NODES, JOBS) as (live, client):
+    with busy_site(NODES, JOBS, PROBLEM) as (live, client):
         client.act(Shed(DomainId("site"), fraction=SHED_SHARE, reason="request of the grid"))
         for name, (size, keys) in PICTURES.items():
             with Client(live.operator) as watcher:
