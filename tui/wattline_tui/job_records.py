@@ -57,7 +57,7 @@ class JobRecords:
     # --- reading ----------------------------------------------------------------------------
 
     def due(self, job: JobView, task: TaskNo, now_s: float) -> list[FetchRecord]:
-        """What to read now, the newest first. Another gang begins anew."""
+        """What to read now, the newest first. For another gang it starts again."""
         if job.kind not in FOUND_AFTER_S or job.spec is None:
             return []
         gang = TaskNo(task // job.spec.gang_size * job.spec.gang_size)

@@ -48,8 +48,7 @@ class Connection:
     """A DEALER without any of the limits that honest programs keep."""
 
     def __init__(self, bundle: JoinBundle, endpoint: str, *, is_read: bool = True) -> None:
-        """`is_read`: False takes next to nothing from the network, as long as nobody calls
-        `heard`."""
+        """`is_read`: False takes next to nothing from the network until `heard` is called."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0

@@ -124,7 +124,7 @@ def _submitted(ask: Callable[[Request], object], command: tuple[str, ...]) -> Jo
 def _attach(ask: Callable[[Request], object], one: Terminal, until_s: float) -> None:
     while not isinstance(done := ask(Attach(one.job, one.token)), Attached):
         if time.monotonic() + RETRY_S > until_s:
-            raise RuntimeError(f"nobody attaches to job {one.job} in time: {done}")
+            raise RuntimeError(f"job {one.job} has no attached client in time: {done}")
         time.sleep(RETRY_S)
 
 

@@ -64,7 +64,7 @@ VERBS = (
         role="operator",
         help="Acknowledge an open problem, or withdraw that.",
         details="It stays open until its condition ends, but no longer needs attention: lists and "
-        "the terminal show who acknowledged it and why. The acknowledgement also covers a "
+        "the terminal show the user and the reason. The acknowledgement also covers a "
         "recurrence within a minute. `wattline problems` lists the numbers.",
         act="wattline.acts.events:acknowledge",
         show="wattline.show.events:done",

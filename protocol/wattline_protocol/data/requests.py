@@ -145,8 +145,8 @@ class GetUses(msgspec.Struct, frozen=True, tag_field="t", tag="get_uses"):
 
 
 class GetRegistered(msgspec.Struct, frozen=True, tag_field="t", tag="get_registered"):
-    """Which of these manifests are of versions whose bytes stay in a store. Any client that knows a
-    hash may ask for it; others are not told."""
+    """Which of these manifests are of versions whose bytes stay in a store. The answer has
+    only hashes that the client names."""
 
     manifests: Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=MAX_ASKED_MANIFESTS)]
 

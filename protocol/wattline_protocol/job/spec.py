@@ -312,10 +312,10 @@ NotifyOn = Literal["begin", "end", "fail", "requeue", "hold"]
 
 
 class Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is notified of the job, and of what."""
+    """The receiver of notifications of the job, and their causes."""
 
     to: Line = ""
-    """A mail address or a URL; empty = nobody."""
+    """A mail address or a URL; empty = no notifications."""
     on: Few[NotifyOn] = ("end",)
 
 

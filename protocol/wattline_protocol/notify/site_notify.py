@@ -49,9 +49,9 @@ NO_NOTIFY = SiteNotify()
 def site_notify(top: Fields) -> SiteNotify:
     """The table of the site file."""
     fields = top.table("notify")
-    nobody: tuple[str, ...] = ()
+    none: tuple[str, ...] = ()
     found = SiteNotify(
-        allow=fields.need("allow", _allowed, nobody) if "notify" in top else nobody,
+        allow=fields.need("allow", _allowed, none) if "notify" in top else none,
         smtp=fields.take("smtp", _relay, ""),
         sender=fields.take("from", _sender, ""),
         smtp_tls=cast("SmtpTls", fields.take("smtp_tls", choice("off", "starttls", "on"), "off")),

@@ -328,7 +328,7 @@ derate = 0.8
 # [data]
 # store = "/srv/data"                 # or "s3://bucket/prefix", of a server at endpoint
 
-# Who may be notified of jobs (`wattline submit --notify`); see docs/notifications.md.
+# Receivers of notifications of jobs (`wattline submit --notify`); see docs/notifications.md.
 # [notify]
 # allow = ["example.org"]             # domains of addresses, hosts of URLs
 # smtp = "127.0.0.1:25"

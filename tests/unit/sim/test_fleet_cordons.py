@@ -76,7 +76,7 @@ def test_an_attempt_that_was_placed_before_the_cordon_is_left_alone() -> None:
 
 def test_only_an_operator_ends_a_cordon() -> None:
     check([node(0)], node(), uncordoned())
-    with pytest.raises(CordonIgnored, match=r"nobody uncordoned \['GPU-a1-0'\] of a1"):
+    with pytest.raises(CordonIgnored, match=r"\['GPU-a1-0'\] of a1 are no longer cordoned"):
         check([node(0, 1)], node(1))
 
 

@@ -74,7 +74,7 @@ def test_charts_cover_all_attempts_with_a_gap_between_them() -> None:
     shown = cells(loss.samples, span, 60)
     assert all(value is not None for value in shown[:10] + shown[50:])
     assert set(shown[10:50]) == {None}
-    assert shown[50] == 3.2, "the second attempt began anew"
+    assert shown[50] == 3.2, "the second attempt began from its start"
 
 
 def test_what_is_reported_since_continues_the_newest_attempt() -> None:

@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+
+from wattline_protocol.http.exchange_limit import shut_down_after
 
 POLL_S = 0.1
 """Interval of health checks until the first success."""
@@ -83,7 +85,7 @@ class HttpServer:
         late = threading.Event()
         try:
             connection.connect()
-            with _cut_after(ANSWER_S, connection.sock, late):
+            with shut_down_after(ANSWER_S, connection.sock, late):
                 connection.request("GET", self._health)
                 status = connection.getresponse().status
         except (OSError, HTTPException) as error:
@@ -92,24 +94,6 @@ class HttpServer:
         finally:
             connection.close()
         return "" if 200 <= status < 300 else f"{where}: status {status}"
-
-
-@contextmanager
-def _cut_after(limit_s: float, connection: socket.socket, late: threading.Event) -> Iterator[None]:
-    """Bound the whole exchange: the timeout of a socket is that of each byte of an answer."""
-
-    def cut() -> None:
-        late.set()
-        with suppress(OSError):  # its peer has ended it
-            connection.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(limit_s, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _free_port() -> int:

@@ -298,7 +298,7 @@ def _save(
     elif kind == "rollout_done":
         text = f"has replaced revision {record.old}: {text}"
     elif kind == "rollout_step":
-        text = f"goes on: {text}"
+        text = f"continues: {text}"
     _note(state, rollout, kind, text, now, level)
 
 

@@ -9,10 +9,10 @@ import http.client
 import smtplib
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
+from wattline_protocol.http.exchange_limit import shut_down_after
 from wattline_protocol.notify.receiver import MailReceiver, Receiver, UrlReceiver
 from wattline_protocol.notify.site_notify import SiteNotify, may_connect
 from wattline_scheduler.notification_record import NotificationRecord
@@ -86,7 +86,7 @@ class Delivering:
         connection = relay.sock
         if connection is None:
             return Outcome("again", "the relay has closed the connection")
-        with closing(relay), _deadline(connection, MAIL_DEADLINE_S):
+        with closing(relay), shut_down_after(MAIL_DEADLINE_S, connection):
             if self._notify.smtp_tls == "starttls":
                 relay.starttls(context=context)
             relay.send_message(message, self._notify.sender, [to.address])
@@ -102,7 +102,7 @@ def _connected(notify: SiteNotify, to: UrlReceiver) -> Iterator[socket.socket]:
     if not allowed:
         place = "" if addresses == [to.host] else f"{to.host} resolves to "
         raise NotAllowed(f"{place}{addresses[0]}, which [notify] allow does not list")
-    with closing(_first(allowed, to.port)) as plain, _deadline(plain, DEADLINE_S):
+    with closing(_first(allowed, to.port)) as plain, shut_down_after(DEADLINE_S, plain):
         yield plain
 
 
@@ -114,24 +114,6 @@ def _first(addresses: list[str], port: int) -> socket.socket:
         except OSError:
             continue
     return socket.create_connection((addresses[-1], port), TIMEOUT_S)
-
-
-@contextmanager
-def _deadline(connection: socket.socket, within_s: float) -> Iterator[None]:
-    """Shuts the connection down after that time: a peer may send a byte now and then."""
-    with closing(connection.dup()) as same:  # TLS takes the other one over
-
-        def shut() -> None:
-            with suppress(OSError):  # it may have ended by itself
-                same.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(within_s, shut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
 
 
 def _of_replies(error: smtplib.SMTPRecipientsRefused) -> Outcome:

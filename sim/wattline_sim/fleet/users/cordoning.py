@@ -110,7 +110,9 @@ def _check_kept(old: NodeRecord | None, new: NodeRecord, written: Sequence[Recor
     acts = [r.event for r in written if isinstance(r, ActRecord)]
     lost = cordoned(old) - cordoned(new)
     if lost and not any(a.kind == "gpu_uncordoned" and a.node == new.node for a in acts):
-        raise CordonIgnored(f"nobody uncordoned {sorted(lost)} of {new.node}")
+        raise CordonIgnored(
+            f"{sorted(lost)} of {new.node} are no longer cordoned, and no operator uncordoned them"
+        )
 
 
 def _is_cordon(event: Event) -> bool:

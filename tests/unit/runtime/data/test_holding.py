@@ -125,9 +125,9 @@ def test_a_checkpoint_is_tried_again_until_its_store_no_longer_has_it(
     rig, tree, data = Rig(tmp_path), tree_of({"weights": b"1"}), tree_of({"a": b"2"})
     store = rig.store("store", data)
     (store / manifest_key(tree.sha256)).parent.mkdir(parents=True, exist_ok=True)
-    nobody = {"account": "no-such-account"}
+    absent = {"account": "no-such-account"}
     checkpoint = replace(wanted(tree, store), name=checkpoint_set(1))
-    rig.hold(replace(checkpoint, **nobody), replace(wanted(data, store), **nobody))
+    rig.hold(replace(checkpoint, **absent), replace(wanted(data, store), **absent))
     rig.wait(lambda: rig.held(data).state == "failed" and bool(rig.held(tree).detail))
     assert rig.held(tree).state != "failed"
     assert rig.held(tree).detail.startswith("its store refuses to be read: ")

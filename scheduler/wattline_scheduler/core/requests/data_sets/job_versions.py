@@ -143,8 +143,8 @@ def _without_keys(known: DataSetRecord | None, place: DataPlace, data: DataSpec)
 
 
 def claim_set(state: State, owner: UserName, spec: JobSpec, now: Now) -> None:
-    """Puts a set that an accepted job makes on record, without versions: nobody else takes its name
-    while the job waits or runs."""
+    """Puts a set that an accepted job makes on record, without versions: no other user can take
+    its name while the job waits or runs."""
     name = spec.data.makes
     if not name or name in state.data.sets:
         return

@@ -57,7 +57,7 @@ def test_a_second_job_of_the_name_replaces_the_first_one_by_one(h: RollingHarnes
     kinds = [e.kind for e in h.cluster.state.journal.events if e.kind.startswith("rollout")]
     assert kinds == ["rollout_started", *["rollout_step"] * 3, "rollout_done"]
     step = next(e for e in h.cluster.state.journal.events if e.kind == "rollout_step")
-    assert step.text.startswith(f"revision {NEW} of 'echo' goes on: its first replica is ready")
+    assert step.text.startswith(f"revision {NEW} of 'echo' continues: its first replica is ready")
 
 
 def test_a_name_without_an_open_job_starts_no_rollout(h: RollingHarness) -> None:
