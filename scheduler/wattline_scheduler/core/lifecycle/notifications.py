@@ -27,7 +27,7 @@ def receiver_refused(state: State, spec: JobSpec) -> Denied | None:
 def notify(state: State, job: Job, on: NotifyOn, reason: str, now: Now) -> None:
     """Notifies the receiver that the job names, if it asks for this."""
     wanted, book = job.spec.notify, state.notifications
-    if not wanted.to or on not in wanted.on or book.is_repeated(job.id, on, now):
+    if not wanted.to or on not in wanted.on or not book.note_cause(job.id, on, now):
         return
     if book.is_full(job.record.owner):
         _drop(state, job, now)
@@ -77,7 +77,7 @@ def place_of(receiver: Receiver) -> str:
 
 def _drop(state: State, job: Job, now: Now) -> None:
     owner = job.record.owner
-    if not state.notifications.begins_to_drop(owner):
+    if not state.notifications.note_dropped(owner):
         return
     most = counted(MAX_OPEN_OF_ONE, "notification")
     text = f"notifications of {owner} are dropped: {most} of one user may wait for delivery"

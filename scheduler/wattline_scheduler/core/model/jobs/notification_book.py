@@ -50,18 +50,18 @@ class NotificationBook:
         record = self.open.pop(key, None)
         if record is not None:
             self._counts[record.owner] -= 1
-            self._full.discard(record.owner)
+            if self._counts[record.owner] <= MAX_OPEN_OF_ONE // 2:
+                self._full.discard(record.owner)
         return record
 
-    def is_repeated(self, job: JobId, on: NotifyOn, now: Now) -> bool:
-        """Whether it was notified of the same less than `REPEATED_AFTER_S` ago; if not, notes that
-        it is notified now."""
+    def note_cause(self, job: JobId, on: NotifyOn, now: Now) -> bool:
+        """Notes a cause; False if the job had the same one less than `REPEATED_AFTER_S` ago."""
         newest = self._newest.setdefault(job, {})
         before = newest.get(on)
         if before is not None and now.mono_s - before < REPEATED_AFTER_S:
-            return True
+            return False
         newest[on] = now.mono_s
-        return False
+        return True
 
     def ended(self, job: JobId) -> None:
         """Forgets when a job was last notified."""
@@ -71,8 +71,8 @@ class NotificationBook:
         """Whether no more is accepted for this user."""
         return len(self.open) >= MAX_OPEN or self._counts[owner] >= MAX_OPEN_OF_ONE
 
-    def begins_to_drop(self, owner: UserName) -> bool:
-        """Whether this is the first one that is dropped since the user had room."""
+    def note_dropped(self, owner: UserName) -> bool:
+        """Notes that one is dropped; True for the first since half of the bound was free."""
         is_first = owner not in self._full
         self._full.add(owner)
         return is_first

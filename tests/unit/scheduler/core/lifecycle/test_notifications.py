@@ -169,3 +169,26 @@ def test_beyond_the_bound_of_a_user_the_newest_are_dropped_with_one_event(
     assert sorted(owners) == ["ada", "ada", "bob"]
     (event,) = h.events("notifications_dropped")
     assert event.text.startswith("notifications of ada are dropped")
+
+
+def test_a_user_at_the_bound_causes_one_event_until_half_of_it_is_free(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notification_book, "MAX_OPEN_OF_ONE", 4)
+
+    def end(count: int) -> None:
+        for _ in range(count):
+            number = h.submit(job().gpus(1).held().notify(ADA))
+            h.do(Cancel(only(number)))
+
+    def deliver(count: int) -> None:
+        for key in list(h.cluster.state.notifications.open)[:count]:
+            h.handle(NotificationSettled(*key, ""))
+
+    end(5)
+    deliver(1)
+    end(2)
+    assert len(h.events("notifications_dropped")) == 1
+    deliver(2)
+    end(3)
+    assert len(h.events("notifications_dropped")) == 2
