@@ -78,9 +78,10 @@ def wanted(tree: Tree, store: Path, user: str = "ada", asked: int = 1) -> DataTo
 
 
 @pytest.fixture
-def stop_readers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], set[int]]:
-    """Stops the next readers, as tasks of their account may; their process ids follow. Later ones
-    have all the time that they need, however busy the machine is."""
+def stop_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], set[int]]:
+    """Stops the next readers of this test's stores, as tasks of their account may; their process
+    ids follow. Lists of earlier tests may still be tried again: their readers are left alone.
+    Later readers have all the time that they need, however busy the machine is."""
     stall_s = account_child.STALL_S
 
     def stop(count: int) -> set[int]:
@@ -88,7 +89,8 @@ def stop_readers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], set[int]]:
         send = account_child.AccountChild.send
 
         def stop_and_send(self: account_child.AccountChild, request: msgspec.Struct) -> None:
-            if len(stopped) < count:
+            opens = isinstance(request, Opening) and request.place.store.startswith(str(tmp_path))
+            if opens and len(stopped) < count:
                 os.kill(self.pid, signal.SIGSTOP)
                 stopped.add(self.pid)
                 if len(stopped) == count:
