@@ -41,7 +41,7 @@ demo: $(STAMP) ## run a simulated site with real work, faults included, and repo
 	@$(BIN)/wattline demo $(ARGS)
 
 test: $(STAMP) ## all tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q $(ARGS)
+	@$(BIN)/python -m pytest -n $$(($(JOBS) + 1)) --dist loadgroup --spare-worker -q $(ARGS)
 
 unit: $(STAMP) ## tests without processes: unit, property, scenarios, hygiene
 	@$(BIN)/python -m pytest -n $(JOBS) -q tests/unit tests/property tests/scenarios tests/hygiene $(ARGS)

@@ -3,9 +3,15 @@
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from support.spare_worker import SpareWorkerScheduling, lower_priority
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 # Shells let what they start in the background ignore these, and programs inherit that: those of the
 # tests would not end at Ctrl-C.
@@ -32,6 +38,22 @@ settings.register_profile(
     "fixed", settings.get_profile("random"), derandomize=True, max_examples=50
 )
 settings.load_profile("fixed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--spare-worker", action="store_true", help="the last worker is a spare one")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("spare_worker"):
+        lower_priority(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: "Producer"
+) -> SpareWorkerScheduling | None:
+    return SpareWorkerScheduling(config, log) if config.getoption("spare_worker") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
