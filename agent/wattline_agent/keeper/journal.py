@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wattline_agent.keeper.records import sync_directory
+from wattline_agent.keeper.records import sync_directory, write_at
 
 SIZE_BYTES = 1024 * 1024
 """About three thousand lines; larger where the facts that still count need it."""
@@ -43,7 +43,7 @@ class Journal:
             self._open()
         if self._at + len(data) + len(STOP) > self._size:
             self._begin_anew(len(data))
-        os.pwrite(self._file, data + STOP, self._at)
+        write_at(self._file, data + STOP, self._at)
         if self._is_synced:
             os.fdatasync(self._file)
         self._at += len(data)
@@ -70,17 +70,18 @@ class Journal:
         beside = self._path.with_name(self._path.name + ".new")
         file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(file, records.ljust(size, STOP), 0)
+            write_at(file, records.ljust(size, STOP), 0)
             if self._is_synced:
                 os.fsync(file)
             beside.rename(self._path)
-            if self._is_synced:
-                sync_directory(self._path.parent)
         except OSError:
             os.close(file)
+            beside.unlink(missing_ok=True)  # the disk may be full
             raise
         self.close()
         self._file, self._size, self._at = file, size, len(records)
+        if self._is_synced:
+            sync_directory(self._path.parent)
 
 
 def read_journal(path: Path) -> dict[str, Any]:

@@ -14,10 +14,18 @@ def write_record(path: Path, data: object) -> None:
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, json.dumps(data).encode())
+        write_at(descriptor, json.dumps(data).encode(), 0)
     finally:
         os.close(descriptor)
     beside.rename(path)
+
+
+def write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all bytes: a disk that fills up takes some of them first. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        count = os.pwrite(descriptor, left, offset)
+        left, offset = left[count:], offset + count
 
 
 def sync_directory(path: Path) -> None:

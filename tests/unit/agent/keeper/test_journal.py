@@ -1,6 +1,9 @@
 """The journal of attempts: the newest line counts, torn ones do not, a full one is begun anew."""
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,17 @@ from wattline_agent.keeper.journal import Fact, Journal, read_journal
 
 def _fact(number: int, value: int = 0) -> Fact:
     return f"{number}.0.1", b'{"code": %d}' % value
+
+
+@contextmanager
+def files_end_at(size_bytes: int) -> Iterator[None]:
+    """A write across it takes what is below it, and the next one fails, as on a disk that fills."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_newest_of_each_key_is_read_back_and_null_forgets(tmp_path: Path) -> None:
@@ -101,3 +115,28 @@ def test_a_rewrite_that_fails_leaves_the_old_file_in_use(
     (tmp_path / "facts.new").rmdir()
     file.put([_fact(2), _fact(3)])
     assert set(read_journal(tmp_path / "facts")) == {"1.0.1", "2.0.1", "3.0.1"}
+
+
+def test_a_rewrite_that_the_disk_takes_in_part_leaves_the_old_file_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SIZE_BYTES", 120)
+    file = Journal(tmp_path / "facts")
+    file.put([_fact(1), _fact(2), _fact(3), _fact(4)])
+    with files_end_at(50), pytest.raises(OSError, match="too large"):
+        file.put([_fact(number) for number in range(5, 20)])
+    assert set(read_journal(tmp_path / "facts")) == {"1.0.1", "2.0.1", "3.0.1", "4.0.1"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["facts"], "its space is free again"
+    file.put([_fact(5)])
+    assert set(read_journal(tmp_path / "facts")) == {f"{number}.0.1" for number in range(1, 6)}
+
+
+def test_a_line_that_the_disk_takes_in_part_does_not_count_and_no_later_one_follows_it(
+    tmp_path: Path,
+) -> None:
+    file = Journal(tmp_path / "facts")
+    file.put([_fact(1)])
+    with files_end_at(40), pytest.raises(OSError, match="too large"):
+        file.put([_fact(2)])
+    file.put([_fact(3)])
+    assert set(read_journal(tmp_path / "facts")) == {"1.0.1", "3.0.1"}
