@@ -21,7 +21,7 @@ def note_end(state: State, attempt: Attempt, usage: TaskUsage, now: Now) -> None
     """Records its final use, or more of it; saved together with the end of the try."""
     if usage.gpu_s <= 0 and usage.node_energy_mj <= 0:
         return
-    for record in state.ledger.end(_interval(attempt, usage, now)):
+    for record in state.ledger.end(_interval(attempt, usage, now), now.unix_s):
         state.journal.save(record)
 
 

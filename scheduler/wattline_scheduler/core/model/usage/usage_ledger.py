@@ -79,12 +79,12 @@ class Ledger:
         self._live: dict[Key, UseRecord] = {}
         """The same of live tries, as of the last `update_live`."""
 
-    def end(self, interval: UsageSpan) -> list[UseRecord]:
-        """Adds an ended try; returns the records to save."""
+    def end(self, interval: UsageSpan, now_unix_s: float) -> list[UseRecord]:
+        """Adds a try that ended by now; returns the records to save."""
         saved = []
         for key in interval.keys:
             known = self._ended.pop(key, None)
-            record = self._added(known or _nothing(key), interval)
+            record = self._added(known or _nothing(key), interval, now_unix_s)
             self._ended[key] = record
             saved.append(record)
         while len(self._ended) > MAX_NAMES + len(self._lasting):
@@ -168,9 +168,11 @@ class Ledger:
         steps = max(0.0, interval.end_unix_s - interval.start_unix_s) / self._half_life_s * log(2)
         return -expm1(-steps) / steps if steps > 1e-9 else 1.0
 
-    def _added(self, record: UseRecord, interval: UsageSpan) -> UseRecord:
-        usage, at_unix_s = interval.usage, max(record.as_of_unix_s, interval.end_unix_s)
-        old = self._left(at_unix_s - record.as_of_unix_s)
+    def _added(self, record: UseRecord, interval: UsageSpan, now_unix_s: float) -> UseRecord:
+        # A record of later than now is of a clock that was ahead: use would not count until then.
+        known_unix_s = min(record.as_of_unix_s, now_unix_s)
+        usage, at_unix_s = interval.usage, max(known_unix_s, interval.end_unix_s)
+        old = self._left(at_unix_s - known_unix_s)
         new = self._left(at_unix_s - interval.end_unix_s) * self._spread(interval)
         day, month = self._calendar.day(at_unix_s), self._calendar.month(at_unix_s)
         in_day, in_month = interval.within(day), interval.within(month)
