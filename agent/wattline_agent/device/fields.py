@@ -1,5 +1,6 @@
 """NVML's field batch: many values of one GPU in one driver call, each with its own return code."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,12 +23,19 @@ _MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """Member of the value union by NVML value type."""
 
 
+_NOT_AVAILABLE = (
+    pynvml.NVML_VALUE_NOT_AVAILABLE_uint.value,
+    pynvml.NVML_VALUE_NOT_AVAILABLE_ulonglong.value,
+)
+
+
 def value_of(entry: Any) -> int | float | None:
-    """Value of one entry of a batch; None when its return code is not success."""
+    """Value of one entry of a batch; None when its return code is not success, or when it is no
+    number or NVML's mark of a value that is not available."""
     if entry.nvmlReturn != pynvml.NVML_SUCCESS or entry.valueType >= len(_MEMBERS):
         return None
     value: int | float = getattr(entry.value, _MEMBERS[entry.valueType])
-    return value
+    return value if math.isfinite(value) and value not in _NOT_AVAILABLE else None
 
 
 def read_fields(handle: Any, ids: Sequence[int]) -> dict[int, int | None]:

@@ -129,6 +129,9 @@ class NvmlDriver:
             return self._info(index)
         except pynvml.NVMLError as error:
             return self._stale(index, error)
+        except UnicodeDecodeError:  # pynvml decodes whatever a damaged InfoROM has
+            since_s = self._last_good_s.get(index, self._began_s)
+            return Stale(index, since_s, "its name or UUID is no UTF-8 text")
 
     def _info(self, index: GpuIndex) -> DeviceInfo:
         handle = self._handle(index)

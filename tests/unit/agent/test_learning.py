@@ -63,6 +63,28 @@ def test_a_moment_far_above_the_cap_does_not_make_it_ineffective() -> None:
     assert not one.is_ineffective
 
 
+@pytest.mark.parametrize("mw", [2**32 - 1, 2 * MAX + 1, -1], ids=["all bits", "twice", "below 0"])
+def test_a_draw_that_is_impossible_was_not_measured(mw: int) -> None:
+    one = gpu()
+    for second in range(5):
+        assert not seen(one, second, mw, None, is_average=True)
+        assert one.reading is not None
+        assert one.reading.power_mw is None
+    assert not one.is_ineffective
+    assert not one.is_idle
+
+
+def test_a_counter_that_jumps_counts_no_energy_and_is_no_overshoot() -> None:
+    one, counts = gpu(), [0, CAP, 2**60, 2**60 + CAP, 4 * CAP, 5 * CAP]
+    steps = []
+    for second, energy_mj in enumerate(counts):
+        reading = FastReading(GpuIndex(0), second, CAP, enforced_mw=CAP, energy_mj=energy_mj)
+        steps.append(take_reading(one, reading, has_task=True))
+        assert not overshoot_seen(one) > 1000
+    assert [step and step.energy_mj for step in steps] == [None, *[CAP] * 5]
+    assert not one.is_ineffective
+
+
 def test_energy_over_a_second_above_the_cap_is() -> None:
     one = gpu()
     seen(one, 0.0, CAP, 0, is_average=False)

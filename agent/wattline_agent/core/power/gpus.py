@@ -9,7 +9,7 @@ once, and later only raises it.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wattline_agent.core.durable import GpuCounters
 from wattline_agent.core.ports import (
@@ -52,6 +52,11 @@ CAP_SETTLE_S = 3.0
 """How long a limit must have been in force before an average above it is significant."""
 INEFFECTIVE_PERMILLE = 1300
 """A 1 s average this far above the cap is no overshoot: the cap has no effect."""
+MOST_DRAW_PERMILLE = 2000
+"""Of its maximum cap. No GPU draws more for a second: a driver that reports it (all bits set, a
+counter that jumped) has measured nothing."""
+COUNTER_LAG_S = 1.0
+"""Energy counters may be updated so much later."""
 UNREAD_LOST_S = 5.0
 """A GPU without a reading for this long is unhealthy: no task is started on it."""
 
@@ -172,6 +177,11 @@ class Gpu:
         return min(self.info.cap_min_mw, self.info.cap_max_mw // IDLE_CEILING_DIVISOR)
 
     @property
+    def most_draw_mw(self) -> int:
+        """Above any draw that is possible."""
+        return self.info.cap_max_mw * MOST_DRAW_PERMILLE // PERMILLE
+
+    @property
     def idle_bound_mw(self) -> int:
         """Upper bound of its idle draw."""
         if self.learned_idle_mw is None:
@@ -280,17 +290,25 @@ def take_reading(gpu: Gpu, reading: Reading, has_task: bool) -> Step | None:
         gpu.instants_mw.clear()
         begin_use(gpu)
         return None
+    reading = _possible(gpu, reading)
     _watch_limit(gpu, reading)
     if has_task:
         gpu.free_since_s = reading.mono_s
     _watch_idle(gpu, reading, has_task)
     gpu.mean_mw = _mean_mw(gpu, reading)
-    step = _step(gpu.counters, reading)
+    step = _step(gpu, reading)
     gpu.stale, gpu.reading = None, reading
     gpu.counters = GpuCounters(reading.mono_s, reading.energy_mj, reading.power_throttle_ns)
     if step is not None:
         gpu.cap_bound_s += step.cap_bound_s
     return step
+
+
+def _possible(gpu: Gpu, reading: FastReading) -> FastReading:
+    """The reading, without a draw that is impossible."""
+    if reading.power_mw is None or 0 <= reading.power_mw <= gpu.most_draw_mw:
+        return reading
+    return replace(reading, power_mw=None)
 
 
 def _watch_limit(gpu: Gpu, reading: FastReading) -> None:
@@ -347,11 +365,12 @@ def _watch_idle(gpu: Gpu, reading: FastReading, has_task: bool) -> None:
         gpu.is_presumed_idle = False
 
 
-def _step(before: GpuCounters | None, reading: FastReading) -> Step | None:
+def _step(gpu: Gpu, reading: FastReading) -> Step | None:
+    before = gpu.counters
     if before is None or reading.mono_s <= before.mono_s:
         return None
     seconds = reading.mono_s - before.mono_s
-    energy_mj = _grown(before.energy_mj, reading.energy_mj)
+    energy_mj = _energy_mj(gpu, before, reading)
     if energy_mj is None:
         energy_mj = round((reading.power_mw or 0) * seconds)
     bound_ns = _grown(before.power_throttle_ns, reading.power_throttle_ns)
@@ -359,7 +378,7 @@ def _step(before: GpuCounters | None, reading: FastReading) -> Step | None:
         bound_s = seconds if reading.reasons & SW_POWER_CAP else 0.0
     else:
         bound_s = min(bound_ns / 1e9, seconds)
-    util = (reading.util_pct or 0) / 100
+    util = min(reading.util_pct or 0, 100) / 100
     return Step(seconds, energy_mj, bound_s, util, reading.enforced_mw)
 
 
@@ -370,7 +389,7 @@ def _mean_mw(gpu: Gpu, reading: FastReading) -> int | None:
         return reading.power_mw
     before = gpu.counters
     if before is not None and reading.mono_s - before.mono_s >= MEAN_LEAST_S:
-        energy_mj = _grown(before.energy_mj, reading.energy_mj)
+        energy_mj = _energy_mj(gpu, before, reading)
         if energy_mj is not None:
             return round(energy_mj / (reading.mono_s - before.mono_s))
     if reading.energy_mj is not None or reading.power_mw is None:
@@ -378,6 +397,14 @@ def _mean_mw(gpu: Gpu, reading: FastReading) -> int | None:
     gpu.instants_mw.append(reading.power_mw)
     is_enough = len(gpu.instants_mw) == INSTANTS
     return sum(gpu.instants_mw) // INSTANTS if is_enough else None
+
+
+def _energy_mj(gpu: Gpu, before: GpuCounters, reading: FastReading) -> int | None:
+    """Energy since the counters before; None also where more than possible was counted."""
+    energy_mj = _grown(before.energy_mj, reading.energy_mj)
+    longest_s = reading.mono_s - before.mono_s + COUNTER_LAG_S
+    is_possible = energy_mj is not None and energy_mj <= gpu.most_draw_mw * longest_s
+    return energy_mj if is_possible else None
 
 
 def _grown(before: int | None, after: int | None) -> int | None:
