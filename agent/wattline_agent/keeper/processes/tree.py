@@ -9,7 +9,7 @@ keeper's death that tree is lost; session, marker and cgroup still identify the 
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,26 +111,41 @@ def children_of(pid: int) -> list[int] | None:
 
 def has_marker(pid: int, marker: bytes) -> bool:
     """Whether the environment with which `pid` was executed contains `marker`."""
+    return marker in environment_of(pid)
+
+
+def environment_of(pid: int) -> frozenset[bytes]:
+    """The `NAME=value` with which it was executed. None are readable of another user's process,
+    which is not one of ours."""
     try:
         environ = read_proc(f"/proc/{pid}/environ")
-    except PermissionError:  # another user's: not one of ours
-        return False
-    return environ is not None and marker in environ.split(b"\0")
+    except PermissionError:
+        return frozenset()
+    return frozenset((environ or b"").split(b"\0"))
 
 
 def descendants(table: Mapping[int, Process], tops: Iterable[int]) -> list[int]:
     """`tops` that exist in `table` and all their descendants; of one top, parents first."""
-    below: dict[int, list[int]] = {}
+    return _below(_children(table), [pid for pid in tops if pid in table], set())
+
+
+def _children(table: Mapping[int, Process]) -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
     for process in table.values():
-        below.setdefault(process.parent, []).append(process.pid)
-    found: dict[int, None] = {}
-    waiting = [pid for pid in tops if pid in table]
+        children.setdefault(process.parent, []).append(process.pid)
+    return children
+
+
+def _below(children: Mapping[int, Sequence[int]], tops: Iterable[int], seen: set[int]) -> list[int]:
+    """`tops` and all below them, without what was seen before, to which they are added."""
+    found, waiting = list[int](), list(tops)
     while waiting:
         pid = waiting.pop()
-        if pid not in found:
-            found[pid] = None
-            waiting.extend(below.get(pid, ()))
-    return list(found)
+        if pid not in seen:
+            seen.add(pid)
+            found.append(pid)
+            waiting.extend(children.get(pid, ()))
+    return found
 
 
 def parents_first(processes: Iterable[Process]) -> list[Process]:
@@ -168,7 +183,7 @@ def claimed(
     table: dict[int, Process],
     tasks: dict[str, Identity],
     candidates: Iterable[int],
-    marked: Callable[[int, bytes], bool] = has_marker,
+    environment: Callable[[int], Collection[bytes]] = environment_of,
 ) -> dict[int, str]:
     """Which of the `candidates` (tops of trees) belong to which attempt, by key."""
     by_root = {identity.root: key for key, identity in tasks.items() if identity.root}
@@ -181,8 +196,8 @@ def claimed(
             continue
         key = by_root.get(pid) or by_root.get(process.session) or by_group.get(pid)
         if key is None:
-            signs = (k for k, identity in tasks.items() if marked(pid, identity.marker))
-            key = next(signs, None)
+            words = environment(pid)
+            key = next((k for k, identity in tasks.items() if identity.marker in words), None)
         if key is not None:
             owners[pid] = key
     return owners
@@ -192,16 +207,16 @@ def members(
     table: dict[int, Process],
     tasks: dict[str, Identity],
     candidates: Iterable[int],
-    marked: Callable[[int, bytes], bool] = has_marker,
+    environment: Callable[[int], Collection[bytes]] = environment_of,
 ) -> dict[str, list[Process]]:
-    """Living processes per attempt: the claimed candidates and all their descendants."""
-    owners = claimed(table, tasks, candidates, marked)
+    """Living processes per attempt: the claimed candidates and all their descendants. Linear: a
+    task may leave as many orphans as it has processes."""
+    owners, children = claimed(table, tasks, candidates, environment), _children(table)
     found: dict[str, list[Process]] = {key: [] for key in tasks}
     seen: set[int] = set()
     for top, key in owners.items():
-        below = [pid for pid in descendants(table, [top]) if pid not in seen]
-        seen.update(below)
-        found[key] += [table[pid] for pid in below if not table[pid].is_dead]
+        below = (table[pid] for pid in _below(children, [top], seen))
+        found[key] += [process for process in below if not process.is_dead]
     return found
 
 

@@ -1,6 +1,8 @@
 """Which processes belong to an attempt, and where cgroups are: from made-up tables and texts."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,8 +30,8 @@ def proc(pid: int, parent: int, session: int = 0, state: str = "S") -> Process:
     return Process(pid, parent, session or pid, state, 0, 0)
 
 
-def marked(pid: int, marker: bytes) -> bool:
-    return MARKS.get(pid) == marker
+def environment(pid: int) -> set[bytes]:
+    return {b"PATH=/bin", MARKS.get(pid, b"")}
 
 
 HOST = table(
@@ -51,15 +53,42 @@ TASKS = {"a": Identity(20, b"D=/a"), "b": Identity(40, b"D=/b", frozenset({50}))
 
 def test_a_tree_is_claimed_by_descent_session_marker_and_cgroup() -> None:
     below = [pid for pid, process in HOST.items() if process.parent == KEEPER]
-    found = members(HOST, TASKS, below, marked)
+    found = members(HOST, TASKS, below, environment)
     assert {p.pid for p in found["a"]} == {20, 21, 22, 30, 31, 33}
     assert {p.pid for p in found["b"]} == {40, 50}
 
 
 def test_the_cgroup_of_a_process_counts_more_than_what_it_says_of_itself() -> None:
     tasks = {"a": TASKS["a"], "b": Identity(40, b"D=/b", frozenset({31}))}
-    found = members(HOST, tasks, [20, 30, 31, 40], marked)
+    found = members(HOST, tasks, [20, 30, 31, 40], environment)
     assert {p.pid for p in found["b"]} == {31, 33, 40}
+
+
+class CountedTable(dict[int, Process]):
+    """How often it was walked over."""
+
+    walks = 0
+
+    def values(self) -> Any:
+        self.walks += 1
+        return super().values()
+
+
+def test_many_orphans_cost_one_walk_and_one_look_at_each() -> None:
+    """A task may leave as many as it has processes; meanwhile no other task starts or ends."""
+    orphans = range(100, 400)
+    host, looks = CountedTable(table(*(proc(pid, KEEPER) for pid in orphans))), Counter[int]()
+    tasks = {f"{n}.0.1": Identity(2_000 + n, b"D=/%d" % n) for n in range(50)}
+
+    def environment(pid: int) -> set[bytes]:
+        looks[pid] += 1
+        return {b"D=/7"} if pid % 2 else set()
+
+    found = members(host, tasks, orphans, environment)
+    assert [p.pid for p in found.pop("7.0.1")] == list(orphans)[1::2]
+    assert not any(found.values())
+    assert host.walks == 1
+    assert set(looks.values()) == {1}
 
 
 def test_the_dead_are_not_counted() -> None:
