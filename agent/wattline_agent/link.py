@@ -1,9 +1,10 @@
 """The agent's connection to the scheduler: messages and connection state."""
 
 from wattline_agent.core.events import Connected, ConnectionLost
+from wattline_agent.core.link.report_size import MAX_REPORTS_BYTES, with_less
 from wattline_agent.logs import Log
 from wattline_protocol.trust.keys import JoinBundle
-from wattline_protocol.wire.agent_messages import FromAgent, ToAgent
+from wattline_protocol.wire.agent_messages import Adopted, Beat, FromAgent, TaskUpdate, ToAgent
 from wattline_protocol.wire.clipping import encoded
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.transport import ClientSocket
@@ -60,7 +61,7 @@ class SchedulerLink:
     def _encoded(self, message: FromAgent) -> bytes:
         """Encoded within the scheduler's bounds: a single value out of bounds, of a driver, a clock
         or a task, must not make the whole message invalid, or end the agent."""
-        data, reason = encoded(self._out, message, FromAgent)
+        data, reason = fitting(self._out, message)
         if reason:
             self._log.warning("clipped", message=type(message).__name__, reason=reason)
         return data
@@ -68,3 +69,17 @@ class SchedulerLink:
     def close(self) -> None:
         """Disconnect."""
         self.socket.close(CLOSE_LINGER_S)
+
+
+def fitting(codec: Codec[FromAgent], message: FromAgent) -> tuple[bytes, str]:
+    """The message as bytes that the scheduler accepts, and what was changed for that, else ""."""
+    is_of_tasks = isinstance(message, Beat | Adopted | TaskUpdate)
+    try:
+        data, reason = encoded(codec, message, FromAgent)
+        if not is_of_tasks or len(data) <= MAX_REPORTS_BYTES:
+            return data, reason
+    except ValueError:  # over the limit of a message
+        if not is_of_tasks:
+            raise
+    data, _ = encoded(codec, with_less(message), FromAgent)
+    return data, "what tasks report is too long: the largest reports are reduced"

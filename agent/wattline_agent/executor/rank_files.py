@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from wattline.rank import FAILURE_FILE, HEADER_BYTES, log_name, place_name
+from wattline.rank import FAILURE_FILE, HEADER_BYTES, MAX_ERROR_CHARS, log_name, place_name
 from wattline_agent.executor.open_as_owner import PLACE, is_same_mount
 from wattline_agent.keeper.logfile import READ_TRIES, LogPiece, NoLog
 from wattline_protocol.job.rank_reports import RankPlace
@@ -22,6 +22,10 @@ from wattline_protocol.wire.task_order import RankFailure
 
 MAX_FAILURE_BYTES = 128 * 1024
 """Of a record with the end of a rank's output, each byte of which JSON may write as six."""
+MAX_PLACE_BYTES = 8 * 1024
+"""Of the record of one rank's place."""
+MAX_PLACES_BYTES = 64 * 1024
+"""Of the places of all ranks in the report of an attempt; the rest are left out."""
 UNUSABLE = (OSError, msgspec.MsgspecError, ValueError, RecursionError)
 """What a file that tasks may write raises: a million brackets, among others."""
 
@@ -32,7 +36,7 @@ def read_failure(task_dir: str) -> RankFailure | None:
         data = os.pread(opened(FAILURE_FILE), MAX_FAILURE_BYTES, 0)
         found = msgspec.json.decode(data, type=_Failure)
         error = error_of(found.text) or found.error
-        return RankFailure(found.rank, found.unix_s, CONTROL.sub(" ", error))
+        return RankFailure(found.rank, found.unix_s, CONTROL.sub(" ", error)[:MAX_ERROR_CHARS])
     return None
 
 
@@ -45,13 +49,16 @@ class _Failure(RankFailure, frozen=True):
 
 def read_places(task_dir: str, rank_count: int) -> tuple[RankPlace, ...]:
     """Where the attempt's ranks were when their stacks were last written."""
-    found = []
-    with _files_of(task_dir) as opened:
-        for local_rank in range(min(rank_count, MAX_SOME)):
-            with suppress(*UNUSABLE):
-                data = os.pread(opened(place_name(local_rank)), MAX_FAILURE_BYTES, 0)
-                place = msgspec.json.decode(data, type=RankPlace)
-                found.append(msgspec.structs.replace(place, place=CONTROL.sub(" ", place.place)))
+    found, left = list[RankPlace](), MAX_PLACES_BYTES
+    for local_rank in range(min(rank_count, MAX_SOME)):
+        with _files_of(task_dir) as opened, suppress(*UNUSABLE):
+            data = os.pread(opened(place_name(local_rank)), MAX_PLACE_BYTES, 0)
+            place = msgspec.json.decode(data, type=RankPlace)
+            text = CONTROL.sub(" ", place.place)[:MAX_ERROR_CHARS]
+            left -= len(text.encode())
+            if left < 0:
+                break
+            found.append(msgspec.structs.replace(place, place=text))
     return tuple(found)
 
 
