@@ -33,6 +33,7 @@ from wattline_agent.executor.mps import find_pipes
 from wattline_agent.executor.node_program import NodeProgram
 from wattline_agent.executor.notice_file import put_notice, read_notice
 from wattline_agent.executor.privileges import privileged_attempts
+from wattline_agent.executor.reading_turns import ReadingTurns
 from wattline_agent.executor.run_record.node_record import read_parts
 from wattline_agent.executor.stack_dumps import dump_stacks
 from wattline_agent.executor.state_dir_access import open_passage
@@ -114,7 +115,7 @@ class KeeperRunner:
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
         self._forgotten: deque[TaskRef] = deque()
         self._spares = DirPool()
-        self._removals = Cleanup()
+        self._removals, self._reading = Cleanup(), ReadingTurns()
         self._mounts = Mounts(may_touch_root=True)
         store = secrets or SecretStore(self._state_dir / DEFAULT_NAME)
         self._secrets = TaskSecrets(store, self._state_dir)
@@ -444,10 +445,9 @@ class KeeperRunner:
         for ref, attempt in self._attempts.items():
             if attempt.exit is None:
                 attempt.view, attempt.shown = views.get(key_of(ref), {}), None
-                attempt.metrics.poll()
-                attempt.run.keep()
                 if argv := attempt.run.helper_due(attempt.view, self._protocol, self._tasklib):
                     self._ask("helper", key=key_of(ref), argv=argv)
+        self._reading.read(self._attempts.values())
 
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
         """Its exit, from the keeper or from disk; None while it lives."""
