@@ -11,7 +11,7 @@ from wattline_scheduler.core.emergency.notices import differs, notice_of
 from wattline_scheduler.core.lifecycle.data.publishing import keeps_output
 from wattline_scheduler.core.lifecycle.ending import FINAL, attempt_over, close, stop_kind
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
-from wattline_scheduler.core.lifecycle.hangs import note_hang
+from wattline_scheduler.core.lifecycle.hangs import is_hung, note_hang
 from wattline_scheduler.core.lifecycle.isolation import has_lease, needs_lease
 from wattline_scheduler.core.lifecycle.job_state import save_gang
 from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, note_stray
@@ -100,6 +100,8 @@ def _update_record(state: State, attempt: Attempt, report: TaskReport, now: Now)
 def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: Now) -> None:
     """Records the reported end of the attempt; then the agent may forget it."""
     gang = attempt.gang
+    if not is_hung(gang):  # programs may leave places of a thousand ranks at every end
+        end = msgspec.structs.replace(end, places=())
     outcome, cause = meaning(end, gang.job.spec.launch.how)
     close(state, attempt, _outcome(gang, outcome), now, end)
     if not keeps_output(attempt):
@@ -118,7 +120,7 @@ def _outcome(gang: Gang, outcome: JobState) -> JobState:
     match gang.phase:
         case Ending(cause="preempted") if outcome != "TIMEOUT":
             return "PREEMPTED"
-        case Ending(cause="failed") if gang.progress is not None and gang.progress.hang:
+        case Ending(cause="failed") if is_hung(gang):
             return "FAILED"
         case Ending(cause="asked" | "resized") if (
             outcome == "COMPLETED"

@@ -56,6 +56,11 @@ def _request_stacks(state: State, gang: Gang) -> None:
         state.journal.send(node.id, message)
 
 
+def is_hung(gang: Gang) -> bool:
+    """Whether it is being ended because it made no progress."""
+    return gang.progress is not None and bool(gang.progress.hang)
+
+
 def note_hang(state: State, gang: Gang, now: Now) -> None:
     """Reports a hang once the last task of the try has ended: their exits have the places."""
     watch = gang.progress

@@ -55,11 +55,23 @@ def test_a_gang_without_progress_writes_its_stacks_and_is_tried_again(h: Harness
     assert "no progress for 1m of run time (no_progress)" in event.text
     assert "the ranks were in different places (stacks are in the log)" in event.text
     gang = h.job(number).gangs[0]
+    ends = [a.record.exit for a in gang.attempts if a.record.attempt == 1]
+    assert sorted(len(end.places) for end in ends if end is not None) == [1, 1]
     assert {a.record.state for a in gang.attempts if a.record.attempt == 1} == {"FAILED"}
     work(h, 5, marks=1)
     assert h.state_of(number) == "RUNNING"
     work(h, 60 + int(STACKS_S) + 10)
     assert h.state_of(number) == "FAILED", "its one retry is used up"
+
+
+def test_places_that_a_program_leaves_at_its_end_are_not_on_record(h: Harness) -> None:
+    number = h.submit(job().gpus(4).nodes(2))
+    work(h, 5)
+    for node, ref in running(h, number):
+        h.agent(node).tasks[ref].places = (RankPlace(0, "x" * 8_000),) * 100
+    h.end_tasks(code=3)
+    attempts = h.job(number).gangs[0].attempts
+    assert [a.record.exit and a.record.exit.places for a in attempts] == [(), ()]
 
 
 def test_progress_and_pauses_are_no_hang(h: Harness) -> None:
