@@ -42,6 +42,9 @@ REFUSED_ACTS = 10
 ACT_CHARS = 1_000
 """Maximum length of the text of an action."""
 
+EVENT_CHARS = 3_000
+"""The same of an event: those that are sent at once fit into a message."""
+
 R = TypeVar("R", bound=Record)
 
 
@@ -162,6 +165,8 @@ class Journal:
         return bound.admit(node, text, now)
 
     def _write(self, event: EventView) -> None:
+        if len(event.text) > EVENT_CHARS:
+            event = msgspec.structs.replace(event, text=event.text[:EVENT_CHARS])
         self._next_event = event.seq + 1
         self.events.append(event)
         self.save(EventRecord(event))

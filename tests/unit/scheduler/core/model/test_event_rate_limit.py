@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
@@ -13,17 +14,22 @@ from wattline_protocol.wire.client_messages import (
     Acted,
     Cancel,
     Denied,
+    Events,
     Hold,
     Release,
     Requeue,
+    Response,
     Update,
 )
+from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 from wattline_scheduler.core.agents import task_reports
 from wattline_scheduler.core.agents.store_behind import NUMBERS_LOST
 from wattline_scheduler.core.lifecycle import dependencies, windows
 from wattline_scheduler.core.model.events import ClientRequest, DiskMeasured, PlanDue, TimePassed
+from wattline_scheduler.core.model.journal import EVENT_CHARS
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests import bulk_actions, selection
+from wattline_scheduler.shell.clients.subscriptions import EVENTS_AT_ONCE
 
 MINE = Selection(users=("ada",))
 
@@ -35,6 +41,15 @@ def h() -> Harness:
 
 def ended(h: Harness, numbers: list[JobId]) -> int:
     return sum(h.job(number).is_ended for number in numbers)
+
+
+def test_events_that_are_sent_at_once_fit_into_a_message(h: Harness) -> None:
+    """A message that is too long is cut, and who follows the events would lack the others."""
+    h.cluster.state.journal.note("job_failed", "\U0001f600" * 9_000, h.now)
+    event = h.cluster.state.journal.events[-1]
+    assert len(event.text) == EVENT_CHARS
+    answer = Response(1, Events((event,) * EVENTS_AT_ONCE), is_last=False)
+    assert len(msgspec.msgpack.encode(answer)) < MAX_MESSAGE_BYTES
 
 
 def test_ranges_that_overlap_name_each_index_once(h: Harness) -> None:
