@@ -18,6 +18,7 @@ from wattline_agent.keeper.spec import MARKER
 READ_BYTES = 64 * 1024
 MAX_PROC_BYTES = 2 * 1024 * 1024
 """Longest possible environment; every other file read here is far smaller."""
+CHILDREN_TRIES = 4
 _CAUGHT = re.compile(rb"^SigCgt:\s*([0-9a-f]+)", re.MULTILINE)
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -98,15 +99,18 @@ def all_processes() -> dict[int, Process]:
 
 
 def children_of(pid: int) -> list[int] | None:
-    """Direct children of a single-threaded process; None where the kernel does not list them."""
+    """Direct children of a single-threaded process; None where the kernel does not list them, or
+    they change faster than they can be read."""
     path = f"/proc/{pid}/task/{pid}/children"
     first = read_proc(path)
-    while first is not None:  # may skip entries while a child exits: read until it repeats
-        again = read_proc(path)
-        if again == first:
-            return [int(word) for word in first.split()]
+    for _ in range(CHILDREN_TRIES):
+        again = read_proc(path)  # one may lack entries while a child exits
+        if again is None or again == first:
+            break
         first = again
-    return None
+    else:
+        return None
+    return None if again is None else [int(word) for word in again.split()]
 
 
 def has_marker(pid: int, marker: bytes) -> bool:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.processes.cgroup import find_own_group
 from wattline_agent.keeper.processes.tree import (
     Identity,
     Process,
+    children_of,
     descendants,
     living_below,
     members,
@@ -91,6 +93,22 @@ def test_many_orphans_cost_one_walk_and_one_look_at_each() -> None:
     assert set(looks.values()) == {1}
 
 
+def test_children_that_change_all_the_time_are_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A task that makes orphans without end changes the keeper's children at each look."""
+    looks = [b"", b"7 ", b"7 8 "]
+
+    def read(_: str) -> bytes | None:
+        return looks.pop(0) if len(looks) > 1 else looks[0]
+
+    monkeypatch.setattr(tree, "read_proc", read)
+    assert children_of(KEEPER) == [7, 8]
+    looks[:] = [b"%d " % pid for pid in range(1_000)]
+    assert children_of(KEEPER) is None
+    assert len(looks) > 900
+
+
 def test_the_dead_are_not_counted() -> None:
     assert [p.pid for p in living_below(HOST, [40])] == [40]
 
@@ -153,13 +171,13 @@ def test_the_own_group_is_found_or_not(mountinfo: str, own: str, expected: str |
 
 def test_a_stop_signal_goes_to_the_topmost_that_handle_it() -> None:
     """Not to a launcher above a program, nor to workers that it has forked."""
-    tree = [
+    processes = [
         proc(20, KEEPER),  # launcher
         *(proc(21, 20), proc(22, 21), proc(23, 22)),  # a program and its workers
         *(proc(24, 20), proc(25, 24)),  # another launcher, and a program
         proc(26, 20),
     ]
     handlers = {21, 22, 23, 25}
-    found = topmost(tree, 10, lambda pid, _: pid in handlers)
+    found = topmost(processes, 10, lambda pid, _: pid in handlers)
     assert [process.pid for process in found] == [21, 25]
-    assert topmost(tree, 10, lambda *_: False) == []
+    assert topmost(processes, 10, lambda *_: False) == []
