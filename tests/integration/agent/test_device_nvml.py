@@ -11,7 +11,6 @@ from support.node.simnode import make_node, serving
 from wattline_agent.core.ports import DriverAbsent
 from wattline_agent.device.collector import DriverCollector
 from wattline_sim.node import NodeDir
-from wattline_sim.statefile import open_state
 
 
 @pytest.fixture
@@ -63,22 +62,6 @@ except DriverAbsent as error:
 """
     (words,) = agent_process(code)
     assert str(missing) in words
-
-
-def test_a_name_that_is_no_text_makes_one_gpu_unreadable_and_no_other(node: NodeDir) -> None:
-    open_state(node.state_file).gpus[1].identity.name = b"\xff\xfe"
-    code = """
-collector = open_collector(LIBRARY, SYSFS)
-answer([bool(gpu.uuid) for gpu in collector.gpus()])
-answer(collector.gpus()[1].why_not)
-answer(collector.gpus()[1].cap_max_mw == collector.gpus()[0].cap_max_mw)
-answer(len(collector.sample(5.0)))
-collector.close()
-"""
-    said, why_not, is_at_most, count = agent_process(code, node)
-    assert said == [True, False, True, True]
-    assert why_not == "its name or UUID is no UTF-8 text"
-    assert (is_at_most, count) == (True, 4)
 
 
 def test_a_hung_gpu_is_stale_and_delays_nobody(node: NodeDir) -> None:
@@ -329,7 +312,6 @@ collector.close()
 def test_no_write_lifts_a_limit_of_a_bmc_where_the_last_writer_wins(node: NodeDir) -> None:
     """Neither the probe, nor persistence that is put back on, nor a cap above it."""
     code = """
-from wattline_sim.statefile import open_state
 gpu = open_state(node / "nvml.state").gpus[1]
 control.oob_cap(node, 1, 350.0, last_writer_wins=True)
 collector = open_collector(LIBRARY, SYSFS)

@@ -25,7 +25,7 @@ def test_places_of_many_ranks_are_bounded_in_all(tmp_path: Path) -> None:
 
 def test_usual_places_of_a_thousand_ranks_are_all_read(tmp_path: Path) -> None:
     for rank in range(1_000):
-        left(tmp_path, place_name(rank), rank=rank, place="/home/ada/train.py:17 in all_reduce")
+        left(tmp_path, place_name(rank), rank=rank, place="/srv/ada/train.py:17 in all_reduce")
     left(tmp_path, place_name(3), rank=3, place=7)
     assert {one.rank for one in read_places(str(tmp_path), 1_000)} == {*range(1_000)} - {3}
 
