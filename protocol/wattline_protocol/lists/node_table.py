@@ -41,8 +41,9 @@ def node_table(_: float) -> Table[NodeView]:
 
 
 def free(node: NodeView) -> int:
-    """GPUs without a job that are not cordoned."""
-    return max(0, node.gpu_count - node.gpus_busy - node.gpus_cordoned)
+    """GPUs without a job that are offered to jobs."""
+    withheld = node.gpus_cordoned + node.gpus_unavailable
+    return max(0, node.gpu_count - node.gpus_busy - withheld)
 
 
 def cordoned(node: NodeView) -> int:

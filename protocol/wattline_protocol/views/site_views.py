@@ -249,9 +249,10 @@ class NodeView(msgspec.Struct, frozen=True):
     reserved: str = ""
     """Its reservation and end, or the next one, as text; empty = none."""
     gpu_count: int = 0
-    """As the next four also where `gpus` are left out because a site has too many."""
+    """As the next five also where `gpus` are left out because a site has too many."""
     gpus_busy: int = 0  # those with a job
     gpus_cordoned: int = 0  # those without a job
+    gpus_unavailable: int = 0  # others without a job that none may use: lost, foreign processes
     cordons: tuple[GpuCordon, ...] = ()  # also of GPUs that it no longer lists
     gpu_models: tuple[str, ...] = ()  # each once
     heard_unix_s: UnixTime | None = None

@@ -60,6 +60,7 @@ def node_view(
         gpu_count=len(node.gpus),
         gpus_busy=sum(bool(node.jobs_on(index)) for index in node.gpus),
         gpus_cordoned=sum(not node.jobs_on(index) for index in cordoned(node)),
+        gpus_unavailable=len(_unavailable(node)),
         cordons=node.record.cordons,
         gpu_models=tuple(sorted({gpu.name for gpu in node.gpus.values()})),
     )
@@ -130,9 +131,22 @@ def _problems(node: NodeNow, beat: Beat | None, *, is_contradicted: bool) -> tup
     return (*own, *reported)
 
 
+def _is_healthy(node: NodeNow, gpu: GpuInfo) -> bool:
+    return gpu.healthy and gpu.index not in node.lost
+
+
+def _unavailable(node: NodeNow) -> list[GpuIndex]:
+    """GPUs that are neither allocated nor cordoned, and that are offered to no job."""
+    unfit = {gpu.index for gpu in node.gpus.values() if not _is_healthy(node, gpu)}
+    return [
+        gpu for gpu in (unfit | withheld(node).keys()) - cordoned(node) if not node.jobs_on(gpu)
+    ]
+
+
 def gpu_views(state: State, node: NodeNow, beat: Beat | None) -> tuple[GpuView, ...]:
     """All GPUs by index; a GPU without a fresh sample shows its static attributes only."""
-    samples = {} if beat is None else {sample.index: sample for sample in beat.gpus}
+    reported = () if beat is None else beat.gpus
+    samples = {sample.index: sample for sample in reported if not sample.lost}
     ordered = sorted(node.gpus.values(), key=lambda gpu: gpu.index)
     return tuple(_gpu_view(state, node, gpu, samples.get(gpu.index)) for gpu in ordered)
 
@@ -159,7 +173,7 @@ def _gpu_view(state: State, node: NodeNow, gpu: GpuInfo, sample: GpuSample | Non
         reasons=s.reasons,
         is_idle=gpu.index in node.idle,
         can_cap=gpu.can_cap,
-        healthy=gpu.healthy and gpu.index not in node.lost,
+        healthy=_is_healthy(node, gpu),
         job=jobs[0] if jobs else None,
         others=jobs[1:],
         mig=_migs(node, gpu),

@@ -6,6 +6,7 @@ import pytest
 from support.core.harness import Harness, joined
 from support.core.sites import NAMEPLATE_MW, job, site
 from wattline_protocol.ids import GpuIndex
+from wattline_protocol.lists.node_table import free
 from wattline_protocol.views.host_view import HostView
 from wattline_protocol.views.site_views import DomainView, NodeView, SiteView
 from wattline_protocol.wire.agents.host_load import HostLoad
@@ -73,6 +74,22 @@ def test_a_host_is_shown_as_it_reported_last_and_not_once_it_is_silent() -> None
     record = h.node("a1").record
     assert host_view(h.node("a1")) == HostView(record.cpus, 40.0, record.memory_bytes, 5, load)
     assert host_view(h.node("a2")) is None
+
+
+def test_a_lost_gpu_has_no_readings_and_is_not_counted_as_free() -> None:
+    h = harness()
+    h.join("a1")
+    first, *others = h.agent("a1").beat().gpus
+    read = msgspec.structs.replace(first, power_mw=90_000, temp_c=40, util_pct=7)
+    h.say("a1", h.agent("a1").beat(gpus=(read, *others)))
+    assert (node_of(h, "a1").gpus[0].util_pct, node_of(h, "a1").gpus_unavailable) == (7, 0)
+    before = free(node_of(h, "a1"))
+    h.say("a1", h.agent("a1").beat(gpus=(msgspec.structs.replace(read, lost=True), *others)))
+    view = node_of(h, "a1")
+    gpu = view.gpus[0]
+    assert not gpu.healthy
+    assert (gpu.power_w, gpu.cap_w, gpu.temp_c, gpu.util_pct, gpu.sm_clock_mhz) == (None,) * 5
+    assert (view.gpus_unavailable, free(view)) == (1, before - 1)
 
 
 def test_a_gpu_has_its_margin_to_the_slowdown() -> None:

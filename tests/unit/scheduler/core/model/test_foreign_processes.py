@@ -68,6 +68,7 @@ def test_the_view_shows_process_user_and_memory(h: Harness) -> None:
     h.say("a1", beat(h, 0, draws=False))
     view = node_view(h.cluster.state, h.node("a1"), h.now)
     assert view.gpus[0].foreign == (PYTHON,)
+    assert view.gpus_unavailable == 1
     assert view.gpus[0].jobs == "python of ada"
     assert not view.problems, "its agent says it, as a condition that lasts"
 
