@@ -13,9 +13,9 @@ def holders_of(gpu: GpuView, view: View) -> list[Holder]:
     """Empty where one task has all of the GPU, or none has any of it."""
     if gpu.mig is not None:
         return [(one.profile, _named(one.job, view)) for one in gpu.mig]
-    found = [(f"share {_part(one.share_permille)}", _named(one.job, view)) for one in gpu.parts]
+    found = [(_part(one.share_permille), _named(one.job, view)) for one in gpu.parts]
     left = WHOLE_GPU - sum(one.share_permille for one in gpu.parts)
-    return [*found, (f"share {_part(left)}", "free")] if found and left else found
+    return [*found, (_part(left), "free")] if found and left else found
 
 
 def held_in_short(gpu: GpuView) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from wattline_protocol.ids import JobId, NodeId, TaskNo
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.views.site_views import (
+    ENDED_STATES,
     EventView,
     GpuView,
     JobView,
@@ -106,11 +107,14 @@ def heat_level(gpu: GpuView, *, by_temperature: bool) -> int:
 
 
 _RANKS = {"RUNNING": 0, "STARTING": 0, "PAUSED": 0, "PENDING": 1, "NODE_FAIL": 1, "HELD": 2}
+_ENDED_RANK = 3
 
 
-def queue_rank(job: JobView) -> tuple[int, int, int]:
-    """Running jobs first, then pending ones by priority, then ended ones."""
-    return _RANKS.get(job.state, 3), -job.priority, job.id
+def queue_rank(job: JobView) -> tuple[int, float, int]:
+    """Running jobs, then pending ones, both by priority; then ended ones, the newest first."""
+    if job.state in ENDED_STATES:
+        return _ENDED_RANK, -(job.ended_unix_s or 0.0), -job.id
+    return _RANKS.get(job.state, _ENDED_RANK), -job.priority, job.id
 
 
 def newest_events(site: SiteView, count: int) -> tuple[EventView, ...]:

@@ -70,8 +70,9 @@ def detail(run: Run) -> RenderableType:
     if run.code is not None and run.code.diff:
         lines = run.code.diff.splitlines()
         text = "\n".join(map(visible_line, lines[:DIFF_LINES_SHOWN]))
-        more = f"\n… {len(lines) - DIFF_LINES_SHOWN} more lines: --json has them"
-        parts.append(Text(f"\n{text}{more if len(lines) > DIFF_LINES_SHOWN else ''}"))
+        unshown = len(lines) - DIFF_LINES_SHOWN
+        more = f"\n… {counted(unshown, 'more line')}: see --json" if unshown > 0 else ""
+        parts.append(Text(f"\n{text}{more}"))
     return Group(*parts)
 
 

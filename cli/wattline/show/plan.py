@@ -24,7 +24,7 @@ def _summary(value: CyclePlanned) -> RenderableType:
             ("snapshot", f"{counted(value.nodes, 'node')}, {counted(value.pending_jobs, 'job')}"),
             ("as the scheduler planned", "yes" if value.is_same else "no"),
             ("reached the end of the queue", "no" if value.is_cut else "yes"),
-            ("effort", f"{value.effort} steps"),
+            ("effort", counted(value.effort, "step")),
         ]
     )
 

@@ -62,6 +62,13 @@ def gpu(index: int, power_w: float, *, cap_w: float = 700.0, job: int | None = 1
     )
 
 
+def lost(gpu: GpuView) -> GpuView:
+    """It has no reading, and still its job."""
+    readings = dict.fromkeys(("power_w", "cap_w", "temp_c", "util_pct", "sm_clock_mhz"))
+    unread = msgspec.structs.replace(gpu, **readings, memory_used_bytes=None, reasons=0)
+    return msgspec.structs.replace(unread, healthy=False)
+
+
 def node(number: int, powers: tuple[float, ...], *, cap_w: float = 430.0) -> NodeView:
     draw_w = (sum(powers) + 1900) / 0.94
     gpus = tuple(gpu(i, p, cap_w=cap_w) for i, p in enumerate(powers))
@@ -358,9 +365,9 @@ def troubled_site() -> SiteView:
     over = msgspec.structs.replace(
         site.domains[0], budget_w=16_500.0, limits=(shed_limit(),), headroom_w=-4_800.0
     )
-    lost = msgspec.structs.replace(site.nodes[0].gpus[3], healthy=False, power_w=None)
     hot = msgspec.structs.replace(site.nodes[0].gpus[5], temp_c=89, reasons=0x40)
-    gpus = (*site.nodes[0].gpus[:3], lost, site.nodes[0].gpus[4], hot, *site.nodes[0].gpus[6:])
+    before, gone, beside, _, *others = site.nodes[0].gpus[2:]
+    gpus = (*site.nodes[0].gpus[:2], before, lost(gone), beside, hot, *others)
     sick = msgspec.structs.replace(site.nodes[0], gpus=gpus, problems=("GPU 3 is lost (XID 79)",))
     silent = msgspec.structs.replace(
         site.nodes[1], state="silent", measured_w=None, heard_ago_s=42.0

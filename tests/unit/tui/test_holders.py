@@ -10,9 +10,9 @@ def test_each_part_of_a_gpu_names_its_holder() -> None:
     shared, divided, whole = site.nodes[2].gpus[:3]
     view = View(site)
     assert holders_of(shared, view) == [
-        ("share 0.5", "1 resnet-ablation"),
-        ("share 0.25", "2 sweep"),
-        ("share 0.25", "free"),
+        ("0.5", "1 resnet-ablation"),
+        ("0.25", "2 sweep"),
+        ("0.25", "free"),
     ]
     assert held_in_short(shared) == "0.75 in shares"
     assert shared.jobs == "1 (0.5), 2 (0.25)"

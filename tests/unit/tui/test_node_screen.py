@@ -4,13 +4,14 @@ import time
 
 import msgspec
 
-from support.core.site_views import NOON, busy_site
+from support.core.site_views import NOON, busy_site, lost
 from support.programs.feeds import PlayedFeed
 from support.programs.screens import pressed, screen_text, settled
 from wattline_protocol.ids import GpuIndex, JobId
 from wattline_protocol.wire.mig import MigView
 from wattline_protocol.wire.nodes.gpu_cordon import GpuCordon
 from wattline_tui.app import TopApp
+from wattline_tui.listing.drawn import Drawn
 from wattline_tui.listing.gpus import GpuRow, gpu_table
 from wattline_tui.messages import SiteArrived
 from wattline_tui.screens.node import facts_of
@@ -33,6 +34,15 @@ def test_a_divided_gpu_names_its_devices_and_who_has_them() -> None:
 def test_a_cordoned_gpu_says_so_before_what_limits_it() -> None:
     gpu = msgspec.structs.replace(busy_site().nodes[0].gpus[0], is_cordoned=True)
     assert gpu_table(NOON).column("limited").cell(GpuRow(gpu)) == "cordoned · power cap"
+
+
+def test_a_lost_gpu_has_no_readings() -> None:
+    row = GpuRow(lost(busy_site().nodes[0].gpus[0]))
+    names = ("draw", "cap", "temp", "margin", "util", "mhz")
+    assert {gpu_table(NOON).column(name).cell(row) for name in names} == {"–"}
+    memory, limited = gpu_table(NOON).column("memory"), gpu_table(NOON).column("limited")
+    assert isinstance(memory, Drawn)
+    assert (memory.draw(row, 20), limited.cell(row)) == ("–", "lost")
 
 
 async def test_host_charts_and_processes_are_on_a_small_screen() -> None:
@@ -61,7 +71,7 @@ async def test_gpus_that_a_picture_omits_come_with_the_details() -> None:
         feed_site = msgspec.structs.replace(site, nodes=bare)
         app.post_message(SiteArrived(feed_site, time.monotonic()))
         await settled(pilot)
-        for text in ("power cap", "the host does not report", "1.0#1 resnet-ablation"):
+        for text in ("power cap", "host not reported", "1.0#1 resnet-ablation"):
             assert text in screen_text(app)
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from support.core.site_views import NOON, busy_site, gpu, shed_limit, troubled_site
+from support.core.site_views import NOON, busy_site, gpu, job, shed_limit, troubled_site
 from support.programs.time_zone import local_time
 from wattline_protocol.lists.limit_table import limit_line
 from wattline_tui.acts.orders import parse_shed
@@ -75,6 +75,15 @@ def test_the_queue_shows_running_then_waiting_then_ended() -> None:
         "PENDING",
         "COMPLETED",
     ]
+
+
+def test_of_ended_jobs_the_one_that_ended_last_is_first() -> None:
+    ended = [
+        msgspec.structs.replace(job(number, "j", "FAILED"), ended_unix_s=at, priority=at)
+        for number, at in ((1, 20), (2, 30), (3, 10), (4, 30))
+    ]
+    shown = sorted([*ended, job(5, "j", "HELD")], key=queue_rank)
+    assert [one.id for one in shown] == [5, 4, 2, 1, 3]
 
 
 def test_events_come_newest_first() -> None:

@@ -70,7 +70,7 @@ def barred(column: Column[Row], text: Callable[[Row], str], *, least: int, most:
     def draw(row: Row, width: int) -> str:
         part, figures = column.value(row), text(row)
         if not isinstance(part, int | float):
-            return ""
+            return figures
         return f"{filled(part, width - len(figures) - 1)} {figures}"
 
     known = {one.name: getattr(column, one.name) for one in fields(column)}

@@ -155,7 +155,9 @@ def _memory_share(row: GpuRow) -> float | None:
 
 def _memory(row: GpuRow) -> str:
     used = row.gpu.memory_used_bytes
-    return "" if used is None else f"{used >> 30}/{row.gpu.memory_bytes >> 30} GiB"
+    if not row.is_whole:
+        return ""
+    return "–" if used is None else f"{used >> 30}/{row.gpu.memory_bytes >> 30} GiB"
 
 
 def _model(row: GpuRow) -> str:

@@ -8,7 +8,7 @@ from wattline_tui.render.lines import Line, Role, line, width_of
 BAR_CELLS = 6
 HIGH = 0.9
 """From this share on it is marked."""
-UNKNOWN_HOST = "the host does not report"
+NOT_REPORTED = "not reported"
 GAP = 3
 
 Part = tuple[str, float | None, str]
@@ -30,7 +30,7 @@ def host_parts(host: HostView) -> list[Part]:
 def host_lines(node: NodeView, width: int) -> list[Line]:
     """As many parts a line as fit."""
     if node.host is None:
-        return [((UNKNOWN_HOST, "muted"),)]
+        return [(("host ", "title"), (NOT_REPORTED, "muted"))]
     lines: list[Line] = []
     for pieces in map(_pieces, host_parts(node.host)):
         if lines and width_of(lines[-1]) + GAP + width_of(pieces) <= width:

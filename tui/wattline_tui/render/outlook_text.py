@@ -1,6 +1,7 @@
 """What would happen with fewer watts, as text: sentences, then the jobs concerned."""
 
 from wattline_protocol.text.visible import visible_line
+from wattline_protocol.text.wording import counted
 from wattline_protocol.views.power_views import JobOutlook, PowerOutlook
 
 
@@ -17,4 +18,5 @@ def outlook_text(view: PowerOutlook) -> str:
 def _line(job: JobOutlook) -> str:
     what = f"{job.before:.0%} → {job.after:.0%} of its watts" if job.effect == "slowed" else ""
     name = visible_line(f"{job.name} ({job.owner})")
-    return f"{job.job:>8}  {job.effect:<6}  {job.gpus:>4} GPUs  {name}  {what}".rstrip()
+    gpus = counted(job.gpus, "GPU")
+    return f"{job.job:>8}  {job.effect:<6}  {gpus:>9}  {name}  {what}".rstrip()

@@ -67,7 +67,7 @@ class AccountsScreen(ListScreen):
         self.accounts = answer
         half_life = format_duration(answer.half_life_s)
         counts = f"use of {half_life} ago counts half" if answer.accounts else "no use yet"
-        self.pane.facts = f"b: reservations · {counts}"
+        self.pane.facts = f"{self.key_of('reservations')}: reservations · {counts}"
         self.pane.table.show(answer.accounts, now_unix_s)
         waiting = sum(one.waiting > 0 for one in answer.quotas)
         self.quotas.facts = f"jobs wait for {waiting} of {counted(len(answer.quotas), 'quota')}"

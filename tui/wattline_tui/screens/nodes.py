@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 from wattline_protocol.ids import NodeId
-from wattline_protocol.lists.node_table import node_table
+from wattline_protocol.lists.table import Table
 from wattline_protocol.views.site_views import NodeView
 from wattline_tui.listing.names import natural
+from wattline_tui.listing.nodes import Parents, nodes_of_terminal, parents_of
 from wattline_tui.listing.rows import Rows
 from wattline_tui.listing.totals import node_totals
 from wattline_tui.messages import OpenNode
@@ -25,12 +26,17 @@ class NodesScreen(TableScreen):
     kind: ClassVar[SubjectKind] = "node"
 
     def __init__(self) -> None:
-        rows = Rows(node_table, lambda node: node.id, _place)
+        self._parents: Parents = {}
+        rows = Rows(self._table, lambda node: node.id, _place)
         super().__init__(ListPane(ListTable(rows, id="nodes"), "nodes", id="pane"))
+
+    def _table(self, now_unix_s: float) -> Table[NodeView]:
+        return nodes_of_terminal(now_unix_s, self._parents)
 
     def draw(self, view: View) -> None:
         """Draw the nodes of the snapshot."""
         if view.site is not None:
+            self._parents = parents_of(view.site.domains)
             self.show_rows(view.site.nodes, view, node_totals(view.site.nodes))
 
     def on_list_table_opened(self, event: ListTable.Opened) -> None:

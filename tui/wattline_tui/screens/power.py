@@ -11,7 +11,10 @@ from wattline_protocol.lists.limit_table import limit_table
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.views.site_views import DomainView, LimitView
 from wattline_tui.acts.on_budgets import event_of
+from wattline_tui.listing.nodes import nodes_below
+from wattline_tui.listing.places import Target
 from wattline_tui.listing.rows import Rows
+from wattline_tui.messages import GoTo
 from wattline_tui.model import View
 from wattline_tui.render.domain_text import domain_text
 from wattline_tui.screens.base import Subject, SubjectKind, TableScreen
@@ -46,8 +49,8 @@ class PowerScreen(TableScreen):
         if site is None:
             return
         self._now_unix_s = site.unix_s
-        what_if = f"{self.key_of('whatif')}: what if it has fewer watts"
-        self.show_rows(site.domains, view, what_if)
+        nodes, what_if = f"{self.key_of('open')}: its nodes", f"{self.key_of('whatif')}: what if"
+        self.show_rows(site.domains, view, f"{nodes} · {what_if} it has fewer watts")
         limits = sorted(
             (limit for domain in site.domains for limit in domain.limits),
             key=lambda limit: limit.start_unix_s,
@@ -76,6 +79,16 @@ class PowerScreen(TableScreen):
     def on_list_table_changed(self) -> None:
         """Another domain is selected."""
         self._draw_selected()
+
+    def on_list_table_opened(self, event: ListTable.Opened) -> None:
+        """The nodes whose watts count in a domain; of a limit, its domain in the list above."""
+        event.stop()
+        one = event.table.rows.row
+        if isinstance(one, LimitView):
+            self.go_to("domain", one.domain)
+            self.pane.table.focus()
+        else:
+            self.post_message(GoTo(Target("where", nodes_below(event.key), "nodes", event.key)))
 
     def subject(self) -> Subject | None:
         """The chosen domains; of a limit, its grid event, and its domain."""

@@ -42,12 +42,14 @@ class KeyLine(Widget):
             self.refresh()
 
     def render(self) -> Text:
-        """In full, or short where that is too wide; the right part loses its last keys then."""
-        modes, actions = self._modes(is_short=False), self._actions(is_short=False)
+        """In full, or short where that is too wide; the right part loses keys then."""
+        shown = [a for a in ACTIONS if a.in_footer and a.place in self._places]
+        modes, actions = self._modes(is_short=False), self._actions(shown, is_short=False)
         if modes.cell_len + _cells(actions) > self.size.width:
-            modes, actions = self._modes(is_short=True), self._actions(is_short=True)
-        while actions and modes.cell_len + _cells(actions) > self.size.width:
-            actions.pop()
+            modes, actions = self._modes(is_short=True), self._actions(shown, is_short=True)
+        for at in _least_first(shown):
+            if modes.cell_len + _cells(actions) > self.size.width:
+                actions[at] = Text()
         blanks = self.size.width - modes.cell_len - _cells(actions)
         return Text.assemble(modes, " " * max(0, blanks), *actions)
 
@@ -65,9 +67,7 @@ class KeyLine(Widget):
                 text.append(f" {self._problems}", self._look("keys--alarm") + click)
         return text
 
-    def _actions(self, *, is_short: bool) -> list[Text]:
-        """The keys of these places."""
-        shown = [a for a in ACTIONS if a.in_footer and a.place in self._places]
+    def _actions(self, shown: Sequence[Action], *, is_short: bool) -> list[Text]:
         return [self._action(one, end="" if is_short else " ") for one in shown]
 
     def _action(self, action: Action, *, end: str) -> Text:
@@ -82,6 +82,16 @@ class KeyLine(Widget):
 
     def _look(self, name: str) -> Style:
         return self.get_component_rich_style(name, partial=True)
+
+
+def _least_first(shown: Sequence[Action]) -> list[int]:
+    """Their places in the order in which they leave: those of the screen's own keys, the last
+    first, then those of the others; help stays longest, as it names all keys."""
+
+    def weight(at: int) -> tuple[bool, bool, int]:
+        return shown[at].id == "help", shown[at].place == "everywhere", -at
+
+    return sorted(range(len(shown)), key=weight)
 
 
 def _cells(parts: Sequence[Text]) -> int:

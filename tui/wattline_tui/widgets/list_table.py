@@ -35,8 +35,8 @@ MEASURED_LINES = 40
 that of its rows is measured before it has it."""
 
 LEAST_TEXT = 14
-"""A name may take this much, or a fifth of the width where no column has to leave for that; what is
-longer is cut at `…`."""
+"""A name may take this much, and up to a fifth of the width where no column has to leave for that;
+what is longer is cut at `…`."""
 
 LEAST_FIGURE = 24
 """The same of what is no name: a date with its time is whole."""
@@ -273,10 +273,15 @@ class ListTable(ScrollView, can_focus=True):
         usual = [self._fitted(one, LEAST_TEXT) for one in columns if one.is_usual]
         more = [self._fitted(one, LEAST_TEXT) for one in columns if not one.is_usual]
         names = {one.column.name for one in filled(usual, more, width)}
-        chosen = [one for one in columns if one.name in names]
-        shown = [self._fitted(one, max(LEAST_TEXT, self._width // 5)) for one in chosen]
-        is_narrow = len(fitting(shown, width)) < len(shown)
-        self._shown = [self._fitted(one, LEAST_TEXT) for one in chosen] if is_narrow else shown
+        self._shown = self._widest([one for one in columns if one.name in names], width)
+
+    def _widest(self, chosen: Sequence[Column[Any]], width: int) -> list[_Fitted]:
+        """Names get as much as leaves every one of these columns its place."""
+        for most_text in range(max(LEAST_TEXT, self._width // 5), LEAST_TEXT, -1):
+            shown = [self._fitted(one, most_text) for one in chosen]
+            if len(fitting(shown, width)) == len(shown):
+                return shown
+        return [self._fitted(one, LEAST_TEXT) for one in chosen]
 
     def _fitted(self, column: Column[Any], most_text: int) -> _Fitted:
         least, wide = len(column.heading) + 1, self._widths.get(column.name, 0)

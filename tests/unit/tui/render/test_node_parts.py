@@ -9,7 +9,7 @@ from wattline_protocol.views.history_views import History, Series, Subject
 from wattline_protocol.views.host_view import ProcessView
 from wattline_protocol.views.site_views import NodeView
 from wattline_protocol.wire.gpu_process import GpuProcess
-from wattline_tui.render.host import UNKNOWN_HOST, host_lines
+from wattline_tui.render.host import host_lines
 from wattline_tui.render.lines import Line
 from wattline_tui.render.node_charts import NodeHistory, gpu_chart_lines, node_chart_lines
 from wattline_tui.render.node_heights import node_heights
@@ -40,7 +40,7 @@ def test_a_disk_that_is_nearly_full_is_marked() -> None:
 
 
 def test_a_host_that_does_not_report_says_so() -> None:
-    assert texts(host_lines(busy_site().nodes[0], 80)) == [UNKNOWN_HOST]
+    assert texts(host_lines(busy_site().nodes[0], 80)) == ["host not reported"]
 
 
 def test_foreign_processes_stand_before_those_of_jobs() -> None:
