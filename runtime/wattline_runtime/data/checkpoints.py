@@ -38,6 +38,7 @@ MAX_RECORDS = 100_000
 
 _PINNED = ".copying-"
 _RECORD = re.compile(r"saves/([0-9]{8,20})-([0-9a-f]{64})")
+_ATTEMPT = re.compile(r"[0-9]{1,20}")
 _NO_LINKS = frozenset({errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK})
 
 
@@ -210,7 +211,8 @@ def _retain(
                 part.delete(key)
     if recorded is not None and recorded.stored_by == attempt:
         for key in store.keys(""):
-            if (part_of := key.partition("/")[0]).isdigit() and int(part_of) < attempt:
+            part_of = key.partition("/")[0]
+            if _ATTEMPT.fullmatch(part_of) and int(part_of) < attempt:
                 store.delete(key)
 
 

@@ -7,8 +7,9 @@
 
 An object is renamed into place once its hash is verified, and a version once all its files are
 linked and on disk: a version that is visible is complete. What a killed process leaves in `tmp`
-is removed by the next one before it writes. Complete objects without a version are kept for the
-next try, unless the host has restarted since: then their last bytes may be missing.
+is removed by the next one before it writes. Complete objects and manifests without a version are
+kept for the next try, unless the host has restarted since: then their last bytes may be missing. A
+version whose manifest or objects a disk has lost is removed at the start, and fetched again.
 
 Every object has the same time of modification. So a changed file is found without reading it, and
 no list of times can be out of date.
@@ -86,7 +87,10 @@ class CacheFolder:
     def files_of(self, version: str) -> Iterator[Entry]:
         """Files of a version whose manifest is here. Raises ManifestError."""
         with (self._manifests / version).open("rb") as lines:
-            yield from Manifest(iter(lambda: lines.read(CHUNK_BYTES), b""))
+            manifest = Manifest(iter(lambda: lines.read(CHUNK_BYTES), b""))
+            yield from manifest
+        if manifest.sha256 != version:
+            raise ManifestError("its copy in the cache has another SHA-256")
 
     def needs_of(self, version: str) -> Needs:
         """What a version takes, by its manifest. Raises ManifestError."""
@@ -120,7 +124,7 @@ class CacheFolder:
         for version in admission.versions:
             self.remove(version)
         for version in admission.manifests:
-            self._remove_manifest(version)
+            self.remove_manifest(version)
         for digest in admission.objects:
             self._remove_object(digest)
 
@@ -195,7 +199,7 @@ class CacheFolder:
         shutil.rmtree(gone)
         for digest in self.index.version_gone(version, objects):
             self._remove_object(digest)
-        self._remove_manifest(version)
+        self.remove_manifest(version)
 
     def drop_damaged(self, files: Iterable[Entry], keep: AbstractSet[str]) -> bool:
         """Remove these contents, with all versions that link them. False, and nothing is removed,
@@ -210,7 +214,8 @@ class CacheFolder:
             self._remove_object(digest)
         return True
 
-    def _remove_manifest(self, version: str) -> None:
+    def remove_manifest(self, version: str) -> None:
+        """Remove the list of a version that is not complete."""
         (self._manifests / version).unlink(missing_ok=True)
         self.index.manifest_gone(version)
 
@@ -240,14 +245,35 @@ class CacheFolder:
                 self.index.object_there(bytes.fromhex(entry.name), seen.st_size)
             else:
                 Path(entry.path).unlink()
-        for manifest in self._manifests.iterdir():
-            self.index.manifest_there(manifest.name, manifest.stat().st_size)
         for path in self._versions.iterdir():
-            used_s = (self._manifests / path.name).stat().st_mtime
-            self.index.version_there(path.name, self.needs_of(path.name), used_s)
+            self._load_version(path)
+        for manifest in self._manifests.iterdir():
+            if is_same_boot or manifest.name in self.index.versions:
+                self.index.manifest_there(manifest.name, manifest.stat().st_size)
+            else:
+                manifest.unlink()
         if not is_same_boot:
             (self._tmp / "boot").write_text(boot, encoding="ascii")
             (self._tmp / "boot").rename(noted)
+
+    def _load_version(self, path: Path) -> None:
+        version = path.name
+        try:
+            used_s, needs = (self._manifests / version).stat().st_mtime, self.needs_of(version)
+        except (FileNotFoundError, ManifestError):
+            self._discard(path)
+            return
+        if all(map(self.index.has_object, needs.objects)):
+            self.index.version_there(version, needs, used_s)
+        else:
+            self._discard(path)
+
+    def _discard(self, path: Path) -> None:
+        """Remove what is no version any more; its objects stay for the next try."""
+        gone = self._tmp / f"{path.name}.gone"
+        path.rename(gone)
+        shutil.rmtree(gone)
+        (self._manifests / path.name).unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> int:

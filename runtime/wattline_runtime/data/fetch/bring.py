@@ -7,7 +7,7 @@ account that reads it, can put nothing else into the cache that others read.
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from threading import Lock
 
@@ -17,7 +17,7 @@ from wattline_runtime.data.cache.index import Needs, cost_of
 from wattline_runtime.data.fetch.frames import ReadFailed
 from wattline_runtime.data.fetch.opening import Opening
 from wattline_runtime.data.fetch.reader import StoreReader
-from wattline_runtime.data.manifest import Entry, manifest_key, object_key
+from wattline_runtime.data.manifest import Entry, ManifestError, manifest_key, object_key
 
 AHEAD = 16
 """Contents requested at a time."""
@@ -62,15 +62,23 @@ class Bringing:
                 self._folder.index.release(name)
 
     def _admit(self, reader: StoreReader, name: str) -> Needs:
-        if not self._folder.index.has_manifest(name):
-            self._bring_manifest(reader, name)
-        needs = self._folder.needs_of(name)
+        needs = self._needs(reader, name)
         self.total_bytes = sum(needs.objects.values())
         with self._lock:
             self._folder.make_room(name, needs, self._keep())
             there = filter(self._folder.index.has_object, needs.objects)
             self.done_bytes = sum(needs.objects[digest] for digest in there)
         return needs
+
+    def _needs(self, reader: StoreReader, name: str) -> Needs:
+        """By the list of its files; one that the disk has damaged is fetched again."""
+        if self._folder.index.has_manifest(name):
+            with suppress(FileNotFoundError, ManifestError):
+                return self._folder.needs_of(name)
+            with self._lock:
+                self._folder.remove_manifest(name)
+        self._bring_manifest(reader, name)
+        return self._folder.needs_of(name)
 
     def _bring_manifest(self, reader: StoreReader, name: str) -> None:
         key = manifest_key(name)

@@ -9,6 +9,7 @@ is not mounted nothing is written.
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 import time
@@ -29,6 +30,11 @@ PARTS = "parts"
 """Folder of what is being written."""
 PART_LASTS_S = 86_400.0
 """An older part is of a writer that was killed."""
+
+_PART = re.compile(r"[0-9a-f]{24}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Opens a folder itself, not what a link in its place leads to: whoever may write in the directory
+may put one there."""
 
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
@@ -168,17 +174,19 @@ class LocalStore:
             self._make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             path.mkdir()
-            path.chmod(self._folder_mode)
+            with _opened(path) as folder:
+                os.fchmod(folder, self._folder_mode)
 
     def _drop_old_parts(self) -> None:
         """Those of other users stay: their owners drop them."""
         oldest = time.time() - PART_LASTS_S
-        for key in self.keys(f"{PARTS}/"):
-            path = self._path(key)
-            with contextlib.suppress(FileNotFoundError):
-                found = path.lstat()
-                if found.st_uid == os.geteuid() and found.st_mtime < oldest:
-                    path.unlink()
+        missing = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+        with missing, _opened(self._root / PARTS) as folder:
+            for name in filter(_PART.fullmatch, os.listdir(folder)):  # noqa: PTH208 - of a descriptor
+                with contextlib.suppress(FileNotFoundError):
+                    found = os.lstat(name, dir_fd=folder)
+                    if found.st_uid == os.geteuid() and found.st_mtime < oldest:
+                        os.unlink(name, dir_fd=folder)
 
     def _error(self, error: OSError, key: str) -> StoreError:
         where = f"{self._root}/{key}" if key else self._root
@@ -188,6 +196,15 @@ class LocalStore:
         if error.errno in _MISSING:
             text = f"{self._root} is not there; make the directory, or mount its file system"
         return StoreFull(text) if error.errno in DISK_FULL else StoreAway(text)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _account() -> str:

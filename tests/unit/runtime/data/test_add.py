@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -90,6 +91,49 @@ def test_files_have_the_rights_of_the_directory(folder: Path, store: LocalStore)
     assert modes == {0o750}
     assert {stat.S_IMODE(p.stat().st_mode) for p in root.rglob("*") if p.is_file()} == {0o440}
     assert not list((root / "parts").iterdir())
+
+
+def aged(path: Path) -> Path:
+    """A file as of two days ago."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+    os.utime(path, (time.time() - 2 * 86_400,) * 2)
+    return path
+
+
+def test_parts_of_writers_that_were_killed_leave(folder: Path, store: LocalStore) -> None:
+    put(folder, store)
+    parts = Path(store.url) / "parts"
+    killed, other = aged(parts / ("0" * 24)), aged(parts / "README")
+    store.settle()
+    assert (killed.exists(), other.exists()) == (False, True)
+
+
+def test_a_link_in_place_of_the_parts_deletes_no_files_of_whoever_writes(
+    tmp_path: Path, store: LocalStore
+) -> None:
+    """As any member of the group may put it there that shares the store."""
+    kept = [aged(tmp_path / "home" / name) for name in ("thesis.tex", "0" * 24)]
+    (Path(store.url) / "parts").symlink_to(tmp_path / "home")
+    store.settle()
+    assert all(file.exists() for file in kept)
+
+
+def test_a_link_in_place_of_a_new_folder_changes_no_mode(
+    tmp_path: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    made = os.mkdir
+
+    def swapped(path: Path, mode: int = 0o777) -> None:
+        made(path, mode)
+        Path(path).rename(tmp_path / "moved")
+        Path(path).symlink_to(tmp_path / "home")
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    with pytest.raises(StoreError):
+        store.write("a/b", [b"x"])
+    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
 
 
 def test_one_file_is_a_version(tmp_path: Path, store: LocalStore) -> None:

@@ -135,6 +135,15 @@ def test_what_stays_in_the_store(store: Store, home: Path) -> None:
     assert verify_version(Below(store, "1"), behind.sha256).ok
 
 
+def test_a_key_that_is_no_number_of_an_attempt_stops_no_copy(store: Store, home: Path) -> None:
+    save(10)
+    recorded = newest(store, home)
+    for name in ("²", "1" * 200):  # digits, but no number; a number of which no attempt is the one
+        store.write(f"{name}/planted", [b"x"])
+    save(20)
+    assert newest(store, home, recorded=recorded).step == 20
+
+
 def manifests(store: Store) -> list[str]:
     return list(store.keys("1/manifests/"))
 

@@ -260,6 +260,18 @@ def test_all_versions_of_a_damaged_content_are_fetched_again(tmp_path: Path) -> 
         assert not rig.folder.damaged(tree.sha256)
 
 
+def test_a_list_of_files_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path) -> None:
+    rig, tree = Rig(tmp_path), tree_of({"a": b"content"})
+    store = rig.store("store", tree)
+    rig.folder.put_manifest(tree.sha256, len(tree.manifest), [tree.manifest])
+    damaged = rig.folder.path / "manifests" / tree.sha256
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"")
+    rig.hold(wanted(tree, store))
+    rig.wait(lambda: rig.held(tree).state in ("ready", "failed"))
+    assert rig.held(tree).state == "ready", rig.held(tree)
+
+
 def test_a_manifest_with_folders_beyond_the_memory_for_them_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
