@@ -61,6 +61,10 @@ LONG_BODY = "wattline.long_body"
 """In the scope of a request: a LongBody, whose size or pace its application bounds itself."""
 
 
+CLIENT_LEFT = "wattline.client_left"
+"""In the scope of a request whose connection has ended, for an application that does not read."""
+
+
 class LongBody(NamedTuple):
     """A body that other limits than those of the server hold for."""
 
@@ -244,6 +248,8 @@ class GuardedHttp(asyncio.Protocol):
         if self._client is not None:
             self.guard.leave(self._client)
         self.guard.closed(self)
+        if self.cycle is not None:
+            self.cycle.scope[CLIENT_LEFT] = True
         super().connection_lost(exc)
         # uvicorn leaves its timer running after an error, a cycle that only a collection frees:
         # the scheduler collects what is older than a second once an hour.

@@ -195,6 +195,7 @@ class InferApp:
                             waiter,
                             numbers,
                             ask.kind,
+                            may_share=ask.may_share,
                         )
                         for data, waiter in zip(ask.inputs, waiters, strict=True)
                     )

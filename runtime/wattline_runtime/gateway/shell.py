@@ -243,11 +243,11 @@ class GatewayShell(Submitting):
         self.gateway.queue.public = routes.public.keys()
         self.stats.keep_routes(routes.public)
         known = (self._routes, self._splits)
-        if (routes.services, routes.splits) == known and self.gateway.queue.early is None:
-            return
-        self._routes, self._splits = routes.services, routes.splits
-        self._allow()
-        self.handle(e.RoutesChanged(routes.services, routes.splits))
+        if (routes.services, routes.splits) != known or self.gateway.queue.early is not None:
+            self._routes, self._splits = routes.services, routes.splits
+            self._allow()
+            self.handle(e.RoutesChanged(routes.services, routes.splits))
+        self.stats.keep_services({*self.gateway.queue.services, *routes.public})
 
     def change_handover(self, phase: Literal["begun", "ready", "ended"]) -> None:
         """A successor has begun, is ready, or has ended."""

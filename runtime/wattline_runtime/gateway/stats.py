@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -67,6 +67,18 @@ class Stats:
         tables: tuple[Counter[Any], ...] = self.routed, self.cascades
         for counts in tables:
             for key in [key for key in counts if not _is_in(routes, key[0], key[1])]:
+                del counts[key]
+
+    def keep_services(self, known: Collection[str]) -> None:
+        """The same of services, and of routes as clients know them."""
+        kept = {*known, UNKNOWN_SERVICE}
+        by_service: tuple[dict[str, Any], ...] = self.retried, self.circuits_opened, self.latency
+        for one in by_service:
+            for name in one.keys() - kept:
+                del one[name]
+        tables: tuple[Counter[Any], ...] = self.requests, self.errors, self.fallbacks
+        for counts in (*tables, self.batch_rows):
+            for key in [key for key in counts if key[0] not in kept]:
                 del counts[key]
 
     def count(self, service: str, status: int, reason: str, seconds: float) -> None:

@@ -136,6 +136,21 @@ def test_an_unknown_key_is_refused_until_a_route_names_it(stack: Stack) -> None:
     assert stack.infer({"input": 1}).json() == {"output": 1}
 
 
+def test_metrics_forget_a_service_that_is_no_more(stack: Stack) -> None:
+    """Else a user who starts and ends services would make them longer without end."""
+    stack.routes["short"] = []
+    stack.write_routes()
+    stack.start_gateway("--hold-s=0")
+    for service in ("short", SERVICE, "none"):
+        stack.infer({"input": 1}, service=service)
+    assert stack.metric("requests_total", service="short", status="503") == 1
+    del stack.routes["short"]
+    stack.write_routes()
+    wait_for(lambda: "short" not in httpx.get(stack.url("/metrics")).text, "it is forgotten")
+    assert stack.metric("errors_total", service=SERVICE, reason="no_worker") == 1
+    assert stack.metric("requests_total", service="-", status="404") == 1
+
+
 def test_a_worker_whose_route_is_gone_gets_nothing_more(stack: Stack) -> None:
     stack.start_gateway()
     stack.start_worker()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from wattline_protocol.ids import AttemptNo, JobId, TaskNo, TaskRef
 from wattline_protocol.wire.routes import Routes, WorkerRoute
@@ -288,6 +289,26 @@ def test_where_all_fail_the_error_names_each() -> None:
     assert (refusal.reason, refusal.retry_after_s, entry) == ("too_slow", 3, "")
     assert refusal.message == "svc: 3 s; small: no worker of it is ready"
     assert counts == {}
+
+
+@pytest.mark.parametrize("may_share", [True, False])
+def test_a_fallback_keeps_nothing_of_a_request_that_is_not_to_be_stored(*, may_share: bool) -> None:
+    async def test(shell: FakeShell, answers: Answers) -> None:
+        known = routed(1, fallback=("small",))
+        kept = ServiceSettings(cache_ttl_s=60.0, cache_bytes=10_000)
+        answers.change_routes(replace(known, settings={**known.settings, "small": kept}))
+        number, waiter, _ = answers.submit("svc", b"1", 100.0, may_share=may_share)
+        await shell.answer(number, NONE)
+        settling = asyncio.ensure_future(
+            settle(answers, "svc", b"1", 100.0, None, waiter, [number], may_share=may_share)
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await shell.answer(number + 1, Output(b"small's"))
+        assert await settling == (Output(b"small's"), "small")
+        assert (answers.caches["small"].any(b"1") is not None) == may_share
+
+    run(test, routed(1))
 
 
 def test_what_the_request_itself_caused_has_no_fallback() -> None:

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from wattline_protocol.http.guard import HttpGuard, guarded
+from wattline_protocol.http.guard import CLIENT_LEFT, HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
 from wattline_runtime.gateway.client import (
     SMALL_BYTES,
@@ -202,6 +202,27 @@ def test_a_client_is_found_to_have_left_after_its_body_was_taken() -> None:
         return await asyncio.wait_for(received.get(), 30)
 
     assert asyncio.run(run()) == {"type": "http.disconnect"}
+
+
+def test_an_application_that_does_not_read_can_see_that_its_client_has_left() -> None:
+    async def run() -> tuple[bool, bool]:
+        seen: list[Scope] = []
+        may_end = asyncio.Event()
+
+        async def app(scope: Scope, _: Receive, __: Send) -> None:
+            seen.append(scope)
+            await may_end.wait()
+
+        connection, _ = await connected(app, guarded(FAST, HttpGuard(HttpLimits())))
+        connection.data_received(request())
+        await turns()
+        before = CLIENT_LEFT in seen[0]
+        connection.connection_lost(None)
+        may_end.set()
+        await turns()
+        return before, CLIENT_LEFT in seen[0]
+
+    assert asyncio.run(run()) == (False, True)
 
 
 def test_an_idle_connection_is_closed_by_the_sweep() -> None:
@@ -404,6 +425,34 @@ def test_this_release_of_uvicorn_needs_no_timers_and_an_unknown_one_keeps_its_ow
 
     assert FAST is not HttpToolsProtocol
     assert without_timers(Other) is Other
+
+
+HELD = b"POST /first HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 63\r\n\r\n"
+
+
+def test_a_body_that_was_never_asked_for_is_no_request_of_another_client() -> None:
+    async def refusing(_: Scope, __: Receive, send: Send) -> None:
+        await send_answer(send, 401, NAMED, BODY, is_last=False)
+
+    transport = written(refusing, HELD)
+    answer = b"".join(transport.writes)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" in answer
+    assert transport.is_closed
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_body_that_its_client_has_sent_leaves_the_connection_open(*, is_asked: bool) -> None:
+    """Whether or not it waited until it was asked for."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        data = await read_body(scope, receive, 99, BodyMemory())
+        await send_answer(send, 200, NAMED, data, is_last=False)
+
+    data = [HELD, bytes(63)] if is_asked else [HELD + bytes(63)]
+    transport = written(app, *data, request())
+    assert b"".join(transport.writes).count(b"HTTP/1.1 200 OK") == 2
+    assert not transport.is_closed
 
 
 @pytest.mark.parametrize("is_together", [True, False])

@@ -1,11 +1,14 @@
 """What a gateway keeps of record streams for clients that reconnect."""
 
 import asyncio
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.events import PLAIN
 from wattline_runtime.gateway.record_streams import record_stream
 from wattline_runtime.gateway.record_streams.kept_streams import (
@@ -134,3 +137,22 @@ async def test_a_client_that_returns_before_its_end_is_seen_learns_that_it_did_n
     assert ("read nothing for 2 s" in stream.note) is (unread_s > 1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_client_that_left_while_its_key_had_no_rate_is_not_waited_for() -> None:
+    key = ApiKey(ApiKeyGrant("k", "", ("svc",)), frozenset({"svc"}), inf)
+    key.tokens.left = 0
+    parts = iter([{"type": "http.request", "body": b'{"input":1}\n', "more_body": True}])
+    sent: list[object] = []
+
+    async def receive() -> Any:
+        return next(parts)
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    computing: Any = SimpleNamespace(known=lambda *_: None)
+    ask = Ask("svc", 9.0, PLAIN, 1.0, lambda: key, has_left=lambda: True)
+    await asyncio.wait_for(RecordStream(computing, ask, 0).run(receive, send), 30)
+    assert sent == []
+    assert key.requests == 0

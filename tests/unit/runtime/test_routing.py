@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 
+import msgspec
 import pytest
 
 from wattline_protocol.routing.model import SHARES, PublicRoute, RouteRule, RouteTarget
@@ -21,6 +22,7 @@ from wattline_runtime.gateway.routing.choose import choose, place_of
 from wattline_runtime.gateway.routing.json_path import JsonDocument
 from wattline_runtime.gateway.routing.router import HttpRequestProperties, with_model
 from wattline_runtime.gateway.stats import Stats
+from wattline_runtime.gateway.streams.openai import OpenAiBody
 
 SMALL, LARGE, CANARY = RouteTarget(("small",)), RouteTarget(("large",)), RouteTarget(("canary",))
 CASCADE = RouteTarget(("small", "large"), 0.8)
@@ -129,6 +131,14 @@ def test_a_confidence_is_a_finite_number() -> None:
 def test_a_body_names_the_service_that_gets_it() -> None:
     body = b'{"messages":[{"role":"user"}],"model":"public","x":1.50}'
     assert with_model(body, "small") == b'{"messages":[{"role":"user"}],"model":"small","x":1.50}'
+
+
+def test_a_body_with_a_name_that_is_no_text_is_malformed() -> None:
+    body = b'{"model":"public","\xff":1}'
+    assert msgspec.json.decode(body, type=OpenAiBody).model == "public"
+    with pytest.raises(BadRequest, match="UTF-8") as refused:
+        with_model(body, "small")
+    assert refused.value.reason == "malformed"
 
 
 # --- cascades

@@ -240,6 +240,8 @@ class Answers:
         deadline_s: float,
         seen: frozenset[str] | None,
         kind: RequestKind,
+        *,
+        may_share: bool,
     ) -> tuple[int, Waiter]:
         """Number and waiter of what an entry of the service's fallback answers."""
         if entry.startswith(STATIC):
@@ -249,7 +251,7 @@ class Answers:
             kept = None if cache is None else cache.any(key)
             missing = Refusal("no_worker", "no answer to this input is kept")
             return 0, self._done(missing if kept is None else Output(kept))
-        number, waiter, _ = self.submit(entry, key, deadline_s, seen, kind)
+        number, waiter, _ = self.submit(entry, key, deadline_s, seen, kind, may_share=may_share)
         return number, waiter
 
 

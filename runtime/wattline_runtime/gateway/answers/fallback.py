@@ -30,10 +30,13 @@ async def settle(
     waiter: Waiter,
     numbers: list[int],
     kind: RequestKind = PLAIN,
+    *,
+    may_share: bool = True,
 ) -> tuple[Output | Refusal | None, str]:
     """The outcome of a request, and which entry of the fallback gave it; empty: the service.
 
     None: the client has disconnected. `numbers` gets those of the requests that are made.
+    `may_share`: answers of other services may be kept, and be those of equal requests.
     """
     began_s = time.monotonic()
     outcome = await waiter
@@ -42,7 +45,9 @@ async def settle(
         return outcome, ""
     tried = [f"{service}: {outcome.message}"]
     for entry in chain:
-        number, waiter = answers.begin_fallback(service, entry, key, deadline_s, seen, kind)
+        number, waiter = answers.begin_fallback(
+            service, entry, key, deadline_s, seen, kind, may_share=may_share
+        )
         numbers.append(number)
         instead = await waiter
         if not isinstance(instead, Refusal):

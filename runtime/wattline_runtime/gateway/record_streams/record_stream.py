@@ -96,6 +96,8 @@ class Ask(NamedTuple):
     """A client that was lost while an answer waited so long for it did not read."""
     key: Callable[[], ApiKey | None]
     """None: the gateway is open. Raises KeyRevoked."""
+    has_left: Callable[[], bool] = lambda: False
+    """Whether the client has disconnected, while it is not read from."""
 
 
 class Computing:
@@ -278,7 +280,9 @@ class RecordStream:
         try:
             answer = self._computing.known(seq, given)
             if answer is None:
-                await self._admitted()
+                if not await self._is_admitted():
+                    self._lost()
+                    return False
                 answer = self._computing.begin(seq, given, problem)
         except KeyRevoked:
             self._end = REVOKED
@@ -298,14 +302,18 @@ class RecordStream:
             most = max(1, min(IN_FLIGHT, IN_FLIGHT_BYTES // largest))
         return len(self._in_flight) >= most or self._in_flight_bytes >= IN_FLIGHT_BYTES
 
-    async def _admitted(self) -> None:
+    async def _is_admitted(self) -> bool:
+        """Wait for the rate and the budget of the key; False: the client has left meanwhile."""
         key = self._ask.key()
         while key is not None:
             wait_s = key.take_in_turn(1, time.monotonic(), time.time())
             if not wait_s:
-                return
+                return True
+            if self._ask.has_left():
+                return False
             await asyncio.sleep(min(wait_s, 1.0) if wait_s < inf else 1.0)
             key = self._ask.key()
+        return True
 
     def _lost(self) -> None:
         """The client has left."""

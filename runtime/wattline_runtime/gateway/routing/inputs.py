@@ -40,7 +40,7 @@ async def cascade_inputs(
             if not chain:
                 return Part(await waiter, service, is_hit)
             outcome, entry = await settle(
-                answers, service, data, until_s, seen, waiter, numbers, kind
+                answers, service, data, until_s, seen, waiter, numbers, kind, may_share=may_share
             )
             return Part(outcome, entry_name(entry) or service, is_hit, bool(entry))
 

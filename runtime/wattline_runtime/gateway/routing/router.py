@@ -72,8 +72,11 @@ class HttpRequestProperties:
 
 def with_model(data: bytes, service: str) -> bytes:
     """A body of OpenAI's routes for a service of the route: servers behind a bridge check the
-    name."""
-    body = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    name. Raises BadRequest."""
+    try:
+        body = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as error:  # a name that is no UTF-8, which a decoder of some skips
+        raise BadRequest("malformed", str(error)) from error
     body["model"] = msgspec.Raw(msgspec.json.encode(service))
     return msgspec.json.encode(body)
 
