@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from wattline_agent.core.ports import KeeperAbsent
+from wattline_agent.executor.launch import NO_CORE_AT_ALL
 from wattline_agent.keeper.client import KeeperClient, KeeperDown, KeeperRefused
 from wattline_agent.keeper.spec import TaskSpec
 
@@ -36,14 +37,14 @@ class NodeProgram:
 
 
 def _spec(key: str, argv: Sequence[str]) -> TaskSpec:
-    """In the keeper's account, and without limits."""
+    """In the keeper's account, and without limits but that of a core: it has keys of stores."""
     return TaskSpec(
         key=key,
         argv=tuple(argv),
         env={},
         env_append={},
         cwd="/",
-        rlimits={"core": 0},
+        rlimits=NO_CORE_AT_ALL,
         cpus=0,
         memory_bytes=0,
         grace_s=0.0,

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from support.node.keepers import CONTEXT, LiveKeeper, keeper, order, ref, shell
@@ -92,6 +93,16 @@ def test_secrets_without_variables_start_as_quickly_and_are_files(live: LiveKeep
     end = live.run(task).exit
     assert end is not None
     assert end.code == 0
+
+
+def test_a_program_of_the_node_with_keys_of_stores_leaves_no_core(live: LiveKeeper) -> None:
+    def found() -> list[int]:
+        children = psutil.Process(live.process.pid).children(recursive=True)
+        return [child.pid for child in children if child.name() == "sleep"]
+
+    live.runner.begin_service(("/bin/sleep", "1000"))
+    wait_until(lambda: bool(found()), "it runs")
+    assert resource.prlimit(found()[0], resource.RLIMIT_CORE) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,27 @@ def test_a_client_that_leaves_ends_its_generation(stack: Stack) -> None:
         connection.sock.shutdown(socket.SHUT_WR)
         assert answer.read().endswith(b"data: [DONE]\n\n")
     assert (stack.directory / "ended-half").read_text() == "199"
+
+
+def test_a_key_that_is_revoked_ends_its_generations(tmp_path: Path) -> None:
+    with serving_stack(tmp_path) as stack:
+        digest = sha256(b"ada").hexdigest()
+        stack.grants = [{"name": "ada", "digest": digest, "services": [SERVICE]}]
+        stack.write_routes()
+        stack.start_gateway("--closed")
+        start_noting(stack, wait=False)
+        body = {"model": SERVICE, "messages": ask("short"), "count": 1}
+        url, key = stack.url("/v1/chat/completions"), {"api-key": "ada"}
+        wait_for(lambda: httpx.post(url, json=body, headers=key).status_code == 200, "it serves")
+        body |= {"messages": ask("long"), "count": 100_000, "stream": True}
+        with httpx.stream("POST", url, json=body, headers=key, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            stack.grants = []
+            stack.write_routes()
+            *_, last = (line for line in lines if line.startswith("data: "))
+        assert json.loads(last.removeprefix("data: "))["error"]["reason"] == "unauthorized"
+        wait_for(lambda: has_ended(stack, "long"), "the generation has ended")
 
 
 def test_a_slow_client_holds_up_only_its_own_stream(stack: Stack) -> None:

@@ -94,6 +94,14 @@ class Access:
             await self._restrain(scope, key, unix_s)
         return key
 
+    def require_still(self, key: ApiKey | None, service: str) -> None:
+        """Refuse to go on with a request whose key was revoked meanwhile. Raises BadRequest."""
+        if key is None or self._ring is None:
+            return
+        found = self._ring.holder(key.grant.digest, time.time())
+        if found is None or service not in found.services:
+            raise BadRequest("unauthorized", "the API key is no longer valid for this service")
+
     async def _restrain(self, scope: Scope, key: ApiKey | None, unix_s: float) -> None:
         """Note whose conduct the request is part of; hold it up or refuse it where that was
         abuse."""

@@ -242,6 +242,7 @@ class OpenAiApp:
                 parts = await stream.next()
                 chunks = [part for part in parts if isinstance(part, bytes)]
                 if chunks:
+                    self._access.require_still(reply.key, reply.service)
                     await reply.events(chunks)  # waits while the client does not read
                     shell.chunks_read(number, len(chunks))
                 last = parts[-1]
