@@ -1,5 +1,6 @@
 """Health checks of the server behind the bridge, by a real process."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from wattline_runtime.serve.bridge import port_owner
 from wattline_runtime.serve.bridge import server as bridge
 from wattline_runtime.serve.bridge.server import Health, HttpServer
 
@@ -68,3 +70,76 @@ def test_a_server_may_listen_late_and_is_not_well_while_its_answer_never_ends(
         (tmp_path / "drips").unlink()
         while not found.get(timeout=30).is_well:
             pass
+
+
+LISTENER = """
+import encodings.idna, http.server, os, sys
+
+os.setuid(int(sys.argv[2]))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+
+http.server.ThreadingHTTPServer((sys.argv[3], int(sys.argv[1])), Handler).serve_forever()
+"""
+OTHER = 65_534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a process of another account")
+def test_a_port_that_another_account_has_taken_is_no_healthy_server() -> None:
+    with checked(LISTENER, "{port}", str(OTHER), "127.0.0.1") as (_, found):
+        while "Refused" in (first := found.get(timeout=30)).detail:
+            pass
+        assert not first.is_well
+        assert first.detail.endswith(f": account {OTHER} listens there, not this service's server")
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1", "0.0.0.0", ""])
+def test_a_server_of_this_account_may_listen_on_any_address(where: str) -> None:
+    with checked(LISTENER, "{port}", str(os.geteuid()), where) as (_, found):
+        while not found.get(timeout=30).is_well:
+            pass
+
+
+def table(*rows: tuple[str, int, str, int]) -> str:
+    """As in /proc/net/tcp: address, port, state and account of each socket."""
+    lines = ["  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid"]
+    lines += [
+        f"   0: {address}:{port:04X} {'0' * len(address)}:0000 {state} 0:0 00:0 0 {uid} 0 1"
+        for address, port, state, uid in rows
+    ]
+    return "\n".join(lines)
+
+
+LOOPBACK, ANY, ELSEWHERE, ANY_6 = "0100007F", "0" * 8, "0200007F", "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("tcp", "tcp6", "uid"),
+    [
+        ([(LOOPBACK, 80, "0A", 7)], [], 7),
+        ([(LOOPBACK, 81, "0A", 7), (LOOPBACK, 80, "01", 7)], [], None),
+        ([(LOOPBACK, 80, "0A", 0)], [(ANY_6, 80, "0A", 7)], None),
+        ([(ELSEWHERE, 80, "0A", 7), (ANY, 80, "0A", 0)], [], None),
+        ([], [(ANY_6, 80, "0A", 7)], 7),
+        ([], [], None),
+    ],
+    ids=["its", "no-listener", "no-more-of-ipv6", "not-of-loopback", "both", "none"],
+)
+@pytest.mark.skipif(sys.byteorder != "little", reason="addresses as on x86 and ARM")
+def test_the_listener_that_the_kernel_prefers_counts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tcp: list[tuple[str, int, str, int]],
+    tcp6: list[tuple[str, int, str, int]],
+    uid: int | None,
+) -> None:
+    (tmp_path / "tcp").write_text(table(*tcp))
+    (tmp_path / "tcp6").write_text(table(*tcp6))
+    monkeypatch.setattr(port_owner, "TABLES", tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert port_owner.other_account(80) == uid

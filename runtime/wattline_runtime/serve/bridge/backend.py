@@ -134,6 +134,8 @@ class HttpBackend:
             self._sink.answer(key, Failed("draining"))
         elif not self.is_ready:
             self._sink.answer(key, Failed("overloaded", "the server is starting"))
+        elif self._server.exit_status is not None:  # another program may have its port by now
+            self._sink.answer(key, Failed("overloaded", "the server has ended"))
         elif message.method not in self.methods:
             text = f"the server does not offer {message.method[:100]!r}"
             self._sink.answer(key, Failed("bad_input", text))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
 from wattline_protocol.http.exchange_limit import shut_down_after
+from wattline_runtime.serve.bridge.port_owner import other_account
 
 POLL_S = 0.1
 """Interval of health checks until the first success."""
@@ -93,6 +94,8 @@ class HttpServer:
             return f"{where}: {why or f'{type(error).__name__}: {error}'}"
         finally:
             connection.close()
+        if (other := other_account(self.address[1])) is not None:
+            return f"{where}: account {other} listens there, not this service's server"
         return "" if 200 <= status < 300 else f"{where}: status {status}"
 
 
