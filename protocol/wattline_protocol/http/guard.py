@@ -13,10 +13,11 @@ sent already. Otherwise the application is at work, and input belongs to a furth
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from wattline_protocol.http import tcp_info
 from wattline_protocol.http.limits import HttpLimits, Network, client_key, forwarded_for, is_within
+from wattline_protocol.http.scope_notes import CLIENT_LEFT, LONG_BODY, LongBody
 
 Reason = Literal[
     "too_many_connections",
@@ -55,22 +56,6 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 Note = Callable[[dict[Reason, int], str], None]
 """Refusals by reason since the last note, and the newest address."""
-
-
-LONG_BODY = "wattline.long_body"
-"""In the scope of a request: a LongBody, whose size or pace its application bounds itself."""
-
-
-CLIENT_LEFT = "wattline.client_left"
-"""In the scope of a request whose connection has ended, for an application that does not read."""
-
-
-class LongBody(NamedTuple):
-    """A body that other limits than those of the server hold for."""
-
-    most_bytes: float
-    is_paced: bool
-    """Its application decides how long it waits for more."""
 
 
 class HttpGuard:

@@ -11,8 +11,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from wattline_protocol.http.guard import CLIENT_LEFT, HttpGuard, guarded
+from wattline_protocol.http.guard import HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
+from wattline_protocol.http.scope_notes import CLIENT_LEFT
 from wattline_runtime.gateway.client import (
     SMALL_BYTES,
     BodyMemory,

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive
 
-from wattline_protocol.http.guard import LONG_BODY, LongBody
+from wattline_protocol.http.scope_notes import LONG_BODY, LongBody
 from wattline_protocol.text.quantities import parse_duration_s
 from wattline_runtime.disk import DISK_FULL
 from wattline_runtime.gateway.access.check import Access

@@ -8,7 +8,7 @@ from math import inf
 
 from starlette.types import Receive, Scope, Send
 
-from wattline_protocol.http.guard import CLIENT_LEFT, LONG_BODY, LongBody
+from wattline_protocol.http.scope_notes import CLIENT_LEFT, LONG_BODY, LongBody
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
