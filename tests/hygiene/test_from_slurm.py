@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wattline.slurm.commands import tables
 from wattline.verbs.catalogue import CATALOGUE
 from wattline.verbs.group import parameters
 from wattline.verbs.verb import Option
@@ -75,6 +76,12 @@ def test_every_flag_of_submit_is_in_the_page() -> None:
     said = {flag for span in spans() for flag in re.findall(r"--[a-z][a-z-]*", span)}
     long = {flag for flag in FLAGS["submit"] if flag.startswith("--")}
     assert long - said <= {"--submit-dir"}
+
+
+@pytest.mark.parametrize(("section", "rows"), tables().items())
+def test_the_page_says_what_mistyped_verbs_are_told(section: str, rows: dict[str, str]) -> None:
+    found = PAGE.split(f"## {section}\n")[1].split("\n## ")[0].partition("|---|---|\n")[2]
+    assert found == "".join(f"| {cell} | {instead} |\n" for cell, instead in rows.items())
 
 
 def test_every_option_of_sbatch_has_a_row() -> None:

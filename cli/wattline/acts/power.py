@@ -1,7 +1,10 @@
 """Acts on power domains and their budgets."""
 
+import shlex
+
 import msgspec
 
+from wattline import exits
 from wattline.client import Client
 from wattline.failures import ActFailed
 from wattline.verbs.values import shed_amount
@@ -36,7 +39,9 @@ def why(client: Client, *, node: str) -> NodeWhy:
 def whatif(client: Client, *, domain: str, less: str | None, fails: bool) -> PowerOutlook:
     """What would happen with fewer watts."""
     if (less is None) != fails:
-        raise ActFailed("give either --less AMOUNT or --fails", status=2)
+        whatif = f"`wattline power whatif {shlex.quote(domain)}"
+        right = f"{whatif} --less {less or '25%'}` or {whatif} --fails`"
+        raise ActFailed(f"expected one of --less AMOUNT and --fails: {right}", exits.USAGE)
     fraction, by_mw = (0.0, 0) if less is None else _amount(less)
     return client.power_outlook(domain, fraction=fraction, by_mw=by_mw, fails=fails)
 
@@ -68,7 +73,7 @@ def _amount(text: str) -> tuple[float, int]:
     try:
         return shed_amount(text)
     except ValueError as error:
-        raise ActFailed(str(error), status=2) from error
+        raise ActFailed(str(error), exits.USAGE) from error
 
 
 def restore(client: Client, *, domain: str | None, ramp_s: float | None, reason: str) -> str:

@@ -13,20 +13,23 @@ from wattline_protocol.wire.rollouts import NO_DIFFERENCE, RolloutOptions, Rollo
 
 STATUS = "status"
 STEPS: dict[str, Literal["promote", "back"]] = {"promote": "promote", "back": "back"}
+WORDS = (STATUS, *STEPS)
+"""In place of a job file."""
 
 
 def rollout(
     client: Client,
     *,
     name: str,
-    what: str,
+    what: str | None,
     canary: str | None,
     shadow: str | None,
     compare: str | None,
     in_place: bool,
 ) -> RolloutView:
-    """The rollout of the service, after what was requested."""
-    is_file = what not in (STATUS, *STEPS)
+    """The rollout of the service, after what was requested; None requests nothing."""
+    what = what or STATUS
+    is_file = what not in WORDS
     if not is_file and (canary or shadow or compare or in_place):
         text = f"--canary, --shadow, --compare and --in-place belong to a job file, not to {what}"
         raise ActFailed(text, exits.USAGE)
@@ -47,12 +50,21 @@ def rollout(
 
 def _revision(name: str, file: str) -> JobSpec:
     """The job of the file. One of another name is refused: it may well be of another service."""
+    if not Path(file).exists():
+        raise ActFailed(_no_file(name, file), exits.NOT_FOUND)
     spec = job_spec(str(Path(file)), (), {})
     if spec.name != name:
         text = f"{file} is a job of the name {spec.name}, not {name}"
         right = f'set name = "{name}" in it, or use `wattline rollout {spec.name} {file}`'
         raise ActFailed(f"{text}: {right}", exits.USAGE)
     return spec
+
+
+def _no_file(name: str, file: str) -> str:
+    """Why `file` is nothing to roll out. kubectl has the name after the word."""
+    if name in WORDS:
+        return f"the name of the service comes first: `wattline rollout {file} {name}`"
+    return f"no job file {file}; without a file it is one of {', '.join(WORDS)}"
 
 
 def _permille(flag: str, text: str | None) -> int:

@@ -1,5 +1,7 @@
 """The click commands, made from the table."""
 
+import re
+import shlex
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -131,11 +133,12 @@ class VerbCommand(click.Command):
             at = args.index("--") if "--" in args else len(args)
             ctx.meta[_AFTER_DASHES] = {taker.name: tuple(args[at + 1 :])}
             has_dashes, args = at < len(args), args[:at]
-        may_be_command = any(not word.startswith("-") for word in args)  # parsing empties the list
+        line = list(args)  # parsing empties it
+        may_be_command = any(not word.startswith("-") for word in args)
         try:
             extra = super().parse_args(ctx, args)
             if extra and not ctx.resilient_parsing:  # a line that is being completed is unfinished
-                raise click.UsageError(self._unexpected(extra), ctx)
+                raise click.UsageError(self._unexpected(ctx, line, extra), ctx)
             return []
         except click.MissingParameter as error:
             text = f"{error.format_message()} {self._help_of(error.param)}"
@@ -147,12 +150,27 @@ class VerbCommand(click.Command):
             text = f"{error.format_message()} A command follows after `--`."
             raise click.UsageError(text, ctx) from error
 
-    def _unexpected(self, words: Sequence[str]) -> str:
+    def _unexpected(self, ctx: click.Context, line: Sequence[str], words: Sequence[str]) -> str:
+        """What is wrong with a line that has these surplus words."""
         shown = joined([repr(word) for word in words])
+        if flag := self._lost_flag(ctx, words):
+            at = len(line) - 1 - line[::-1].index(words[0])
+            right = shlex.join([*ctx.command_path.split(), *line[:at], flag, *line[at:]])
+            return f"unexpected {shown}. Did you mean `{right}`?"
         taken = [p for p in self.verb.args if isinstance(p, Argument) and not p.after_dashes]
         if not taken:
             return f"unexpected {shown}: this verb takes options only."
         return f"unexpected {shown}. {taken[-1].name.upper()} is one word: {taken[-1].help}"
+
+    def _lost_flag(self, ctx: click.Context, words: Sequence[str]) -> str:
+        """Of the option that is not given and whose value the only surplus word may be."""
+        options = [p for p in self.verb.args if isinstance(p, Option) and p.likely_value]
+        likely = [
+            p.flags[0]
+            for p in options
+            if ctx.params[p.name] is None and re.fullmatch(p.likely_value, words[0])
+        ]
+        return likely[0] if likely and len(words) == 1 else ""
 
     def _help_of(self, param: click.Parameter | None) -> str:
         return next(p.help for p in parameters(self.verb) if param and p.name == param.name)
@@ -208,7 +226,7 @@ class Family(click.Group):
         """Raises UsageError for a word that is no member where the verb alone takes none."""
         takes_words = any(isinstance(p, click.Argument) for p in alone.params)
         if args and not args[0].startswith("-") and not takes_words:
-            raise _no_verb(ctx, args[0], self.commands, f"{ctx.command_path.split(' ', 1)[-1]} ")
+            raise _no_verb(ctx, args, self.commands, f"{ctx.command_path.split(' ', 1)[-1]} ")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -216,7 +234,7 @@ class Family(click.Group):
         """The verb alone adds no word to the path that hints show."""
         is_verb = self.alone is not None or self._names_member(args) or args[0].startswith("-")
         if not is_verb:
-            raise _no_verb(ctx, args[0], self.commands, f"{ctx.command_path.split(' ', 1)[-1]} ")
+            raise _no_verb(ctx, args, self.commands, f"{ctx.command_path.split(' ', 1)[-1]} ")
         name, found, rest = super().resolve_command(ctx, args)
         return ("" if found is not None and found is self.alone else name), found, rest
 
@@ -254,15 +272,16 @@ class Family(click.Group):
 
 
 def _no_verb(
-    ctx: click.Context, word: str, members: Collection[str], before: str = ""
+    ctx: click.Context, words: Sequence[str], members: Collection[str], before: str = ""
 ) -> click.UsageError:
+    """The first of `words` is no verb: mistyped, or of another program."""
     from difflib import get_close_matches
 
-    from wattline.slurm.commands import OF_SLURM
+    from wattline.slurm.commands import replacement
 
-    if not before and word in OF_SLURM:
-        text = f"no verb {word!r}. Slurm's {word} is `wattline {OF_SLURM[word]}`"
-        return click.UsageError(f"{text} (docs/from-slurm.md).", ctx)
+    word = words[0]
+    if not before and (text := replacement(words)):
+        return click.UsageError(f"no verb {word!r}. {text}", ctx)
     near = get_close_matches(word, members)
     hint = f" Did you mean {joined([repr(before + name) for name in near], 'or')}?" if near else ""
     if before and members and not near:
@@ -321,7 +340,7 @@ class Root(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise _no_verb(ctx, args[0], self.commands)
+            raise _no_verb(ctx, args, self.commands)
         return super().resolve_command(ctx, args)
 
 
@@ -330,12 +349,12 @@ def _help_command() -> click.Command:
 
     def show(words: tuple[str, ...]) -> None:
         context = click.get_current_context().find_root()
-        for word in words:
+        for at, word in enumerate(words):
             found = context.command
             members = found.commands if isinstance(found, click.Group) else {}
             if word not in members:
                 family = "".join(f"{name} " for name in context.command_path.split()[1:])
-                raise _no_verb(context, word, members, family)
+                raise _no_verb(context, words[at:], members, family)
             context = click.Context(members[word], context, word, **CONTEXT)
         click.echo(context.get_help())
 

@@ -298,7 +298,10 @@ VERBS = (
         args=(
             Argument("name", "Name of the service."),
             Argument(
-                "what", "Job file (TOML) of the revision, or status, promote or back.", "path"
+                "what",
+                "Job file (TOML) of the revision, promote, back, or status. Default: status.",
+                "path",
+                required=False,
             ),
             Option("canary", ("--canary",), "Share of the requests until then, as in 5%."),
             Option("shadow", ("--shadow",), "Share that it gets as copies until then, as in 5%."),
@@ -316,7 +319,7 @@ VERBS = (
         ),
         examples=(
             "wattline rollout echo echo.toml --canary 5%",
-            "wattline rollout echo status",
+            "wattline rollout echo",
             "wattline rollout echo promote",
         ),
     ),

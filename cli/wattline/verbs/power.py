@@ -4,7 +4,12 @@ from functools import partial
 
 from wattline.verbs.verb import Argument, Option, Verb
 
-_DOMAIN = Option("domain", ("--domain", "-d"), "Power domain. Default: the root of the power tree.")
+_DOMAIN = Option(
+    "domain",
+    ("--domain", "-d"),
+    "Power domain. Default: the root of the power tree.",
+    likely_value="[A-Za-z].*",
+)
 _REASON = Option("reason", ("--reason",), "Reason, for the audit log.", default="")
 _AMOUNT = Argument("amount", "Amount to shed: 25%, 40kW or 800W.")
 
@@ -81,7 +86,12 @@ VERBS = (
         show="wattline.show.power:outlook",
         args=(
             Argument("domain", "Power domain or cooling zone."),
-            Option("less", ("--less",), "Watts that it loses: 3kW, or 25% of its current budget."),
+            Option(
+                "less",
+                ("--less",),
+                "Watts that it loses: 3kW, or 25% of its current budget.",
+                likely_value=r"\d.*[%W]",
+            ),
             Option("fails", ("--fails",), "It fails: it has no watts at all.", kind="switch"),
         ),
         examples=(

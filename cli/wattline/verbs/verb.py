@@ -50,6 +50,9 @@ class Option:
     required: bool = False
     value_alone: str = ""
     """Its value where none follows the flag; empty = one must follow."""
+    likely_value: str = ""
+    """Pattern of a surplus word that is probably its value: the error shows the line with the
+    flag. Empty: of none."""
 
 
 @dataclass(frozen=True, slots=True)

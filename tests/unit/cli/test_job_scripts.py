@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from wattline.acts.submit import job_spec
-from wattline.slurm.commands import OF_SLURM
 from wattline.slurm.job import ScriptJob, script_job
 from wattline.slurm.job_table import Surroundings
 from wattline.slurm.options import OPTIONS
 from wattline.slurm.script import MAX_SCRIPT_BYTES, Directive, is_script, read_script
-from wattline.verbs.catalogue import CATALOGUE
 from wattline_protocol.job.file import JobFileError, job_problems
 from wattline_protocol.job.spec import CountRange, JobSpec
 
@@ -293,16 +291,6 @@ def test_output_goes_to_the_files_of_the_script(tmp_path: Path) -> None:
 def test_one_file_has_both_streams(tmp_path: Path) -> None:
     run(job_of(script("-o both", then="echo out; echo err >&2")).spec, tmp_path)
     assert (tmp_path / "both").read_text() == "out\nerr\n"
-
-
-def test_every_command_is_replaced_by_what_the_page_says() -> None:
-    page = (Path(__file__).parents[3] / "docs/from-slurm.md").read_text(encoding="utf-8")
-    section = page.split("## Commands\n")[1].split("\n## ")[0]
-    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
-    for command, verb in OF_SLURM.items():
-        assert any(f"`{command}`" in row[0] and f"`wattline {verb}" in row[1] for row in rows)
-    verbs = {verb.words[0] for verb in CATALOGUE}
-    assert {verb.split()[0] for verb in OF_SLURM.values()} <= verbs
 
 
 def test_every_option_has_a_row_in_the_page() -> None:

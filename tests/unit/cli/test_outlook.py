@@ -1,7 +1,13 @@
 """What would happen with fewer watts, as the command line shows it."""
 
+from typing import cast
+
+import pytest
 from rich.console import Console
 
+from wattline.acts.power import whatif
+from wattline.client import Client
+from wattline.failures import ActFailed
 from wattline.show.power import outlook
 from wattline_protocol.ids import DomainId, JobId, NodeId
 from wattline_protocol.views.power_views import JobOutlook, PowerOutlook
@@ -21,6 +27,16 @@ def shown(of: PowerOutlook) -> list[str]:
     with console.capture() as captured:
         console.print(outlook(of))
     return captured.get().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("less", "fails", "right"), [(None, False, "--less 25%"), ("3kW", True, "--less 3kW")]
+)
+def test_what_the_domain_loses_is_given_once(less: str | None, fails: bool, right: str) -> None:
+    with pytest.raises(ActFailed) as refused:
+        whatif(cast("Client", None), domain="feed", less=less, fails=fails)
+    commands = f"`wattline power whatif feed {right}` or `wattline power whatif feed --fails`"
+    assert commands in str(refused.value)
 
 
 def test_sentences_then_the_jobs() -> None:

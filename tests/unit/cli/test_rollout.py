@@ -55,7 +55,7 @@ class FakeClient:
         return msgspec.structs.replace(VIEW, service=service)
 
 
-def run(what: str, **options: Any) -> FakeClient:
+def run(what: str | None, **options: Any) -> FakeClient:
     client = FakeClient()
     view = rollout(cast("Client", client), name="echo", what=what, **OPTIONS | options)
     assert view.service == "echo"
@@ -102,8 +102,21 @@ def test_words_act_on_the_rollout_in_progress() -> None:
     assert run("promote").steered == [("echo", "promote")]
     assert run("back").steered == [("echo", "back")]
     assert run("status").steered == []
+    assert run(None).steered == []
     with pytest.raises(ActFailed, match="belong to a job file, not to promote"):
         run("promote", canary="5%")
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "error"),
+    [
+        ("status", "echo", "comes first: `wattline rollout echo status`"),
+        ("echo", "undo", "no job file undo; without a file it is one of status, promote, back"),
+    ],
+)
+def test_the_words_of_kubectl_get_ours(name: str, what: str, error: str) -> None:
+    with pytest.raises(ActFailed, match=error):
+        rollout(cast("Client", FakeClient()), name=name, what=what, **OPTIONS)
 
 
 def test_both_revisions_are_shown() -> None:
