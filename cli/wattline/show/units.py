@@ -17,9 +17,9 @@ def joules(value_j: float | None) -> str:
     return NOT_KNOWN if value_j is None else wording.joules(value_j)
 
 
-def usd(value_usd: float) -> str:
-    """`$0.0123`, `$12.30`."""
-    return f"${value_usd:.4f}" if abs(value_usd) < 1.0 else f"${value_usd:,.2f}"
+def usd(value_usd: float | None) -> str:
+    """`0.0123 USD`, `12.30 USD`."""
+    return NOT_KNOWN if value_usd is None else wording.usd(value_usd)
 
 
 def seconds(value_s: float | None) -> str:

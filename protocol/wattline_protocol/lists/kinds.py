@@ -134,11 +134,6 @@ def utc_text(unix_s: float) -> str:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _usd(value_usd: float) -> str:
-    """`12.30 USD`, `0.0005 USD`."""
-    return f"{value_usd:,.{4 if 0 < abs(value_usd) < 0.1 else 2}f} USD"
-
-
 def _joined(words: Sequence[str]) -> str:
     return ",".join(words)
 
@@ -170,7 +165,7 @@ ENERGY = Kind(
 COST = Kind(
     "cost",
     partial(_quantity, parse_cost_usd, 1.0),
-    _usd,
+    wording.usd,
     "_usd",
     export=_plain_number,
 )

@@ -6,7 +6,7 @@ from wattline_protocol.lists import kinds
 from wattline_protocol.lists.column import Column
 from wattline_protocol.lists.table import Table
 from wattline_protocol.text.moments import when
-from wattline_protocol.text.wording import digits, energy, watts
+from wattline_protocol.text.wording import digits, energy, usd, watts
 from wattline_protocol.views.account_views import QuotaLimit, QuotaView
 
 
@@ -75,7 +75,7 @@ def _amount(quota: QuotaView, value: float) -> str:
         case "kwh_per_day":
             return energy(value)
         case "usd_per_month":
-            return f"${digits(value)}"
+            return usd(value)
 
 
 def _counted(value: float, thing: str) -> str:

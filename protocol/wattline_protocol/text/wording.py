@@ -81,6 +81,13 @@ def joules(value_j: float) -> str:
     return f"{digits(value_j)} J"
 
 
+def usd(value_usd: float) -> str:
+    """`0.0005 USD`, `12.30 USD`, `1,234 USD`: cents only where they count."""
+    size = abs(value_usd)
+    decimals = 4 if 0 < size < 0.1 else 2 if size < 999.5 else 0
+    return f"{value_usd:,.{decimals}f} USD"
+
+
 def elapsed(value_s: float) -> str:
     """`820ms`, `42s`, `3m07s`, `2h05m`, `4d06h`."""
     if value_s < 0:

@@ -169,4 +169,4 @@ def test_energy_is_shown_by_requests_and_tokens_and_never_as_zero() -> None:
     header, first, second = lines[-3:]
     assert header.split()[-2:] == ["ENERGY", "REASON"]
     assert (first.split()[-2:], second.split()[-1]) == (["1.2", "MJ"], "-")
-    assert "energy cost     $0.0043 for 1,000 requests" in lines
+    assert "energy cost     0.0043 USD for 1,000 requests" in lines

@@ -366,7 +366,7 @@ def test_report_has_totals_jobs_and_peaks() -> None:
     long = msgspec.structs.replace(value, accounts=(vision,), jobs_total=7)
     rows = rows_of(report.report(long))
     (totals,) = (row for row in rows if row.startswith("vision"))
-    assert totals.split() == ["vision", "7", "2.67", "2", "kWh", "$3.40", "50", "%"]
+    assert totals.split() == ["vision", "7", "2.67", "2", "kWh", "3.40", "USD", "50", "%"]
     assert "The newest 1 of 7 jobs." in rows
 
 

@@ -30,7 +30,7 @@ def test_a_quota_says_what_is_left_and_what_waits() -> None:
     assert (energy["limit"], energy["left"]) == ("60 kWh a day", "0 kWh")
     assert (energy["jobs"], energy["waiting"]) == ("5, 7, 8, 11, 12 and 7 more", "12")
     assert energy["resets"] == "Fri 06:26"
-    assert (cost["used"], cost["limit"]) == ("$1,812", "$5,000 a month")
+    assert (cost["used"], cost["limit"]) == ("1,812 USD", "5,000 USD a month")
 
 
 def test_the_terminal_draws_the_share_used_and_selects_by_it_as_the_command_line_does() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wattline.show.serving.services import figures
+from wattline_protocol.lists.service_figures import figures
 from wattline_protocol.lists.service_table import OF_SITE, Named, in_flight, note
 from wattline_protocol.text.wording import listed
 from wattline_protocol.views.service_views import RouteView
@@ -19,7 +19,7 @@ def service_text(one: Named, problems: Sequence[str]) -> str:
         return "\n".join([head, *rest])
     head = f"{one.state} · owner {one.owner} · revision {one.revision} · {in_flight(one)} in flight"
     faults = [*problems, *filter(None, [note(one)])]
-    pairs = [(label, f"{value}") for label, value in figures(one)]
-    wide = max((len(label) for label, _ in pairs), default=0)
-    lines = [f"{label:<{wide}}  {value}" for label, value in pairs]
+    found = figures(one)
+    wide = max((len(figure.label) for figure in found), default=0)
+    lines = [f"{figure.label:<{wide}}  {figure.text}" for figure in found]
     return "\n".join([head, *(f"! {text}" for text in faults), *lines])

@@ -13,7 +13,7 @@ from textual.content import Content
 from wattline_protocol.ids import JobId, TaskNo
 from wattline_protocol.text.moments import when
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.text.wording import counted, digits, energy
+from wattline_protocol.text.wording import counted, digits, energy, usd
 from wattline_protocol.views.site_views import ExplainView, JobView
 from wattline_protocol.wire.client_messages import Log
 from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunReport
@@ -326,13 +326,13 @@ def facts_of(job: JobView, now_unix_s: float) -> str:
     ran = duration(job.elapsed_s(now_unix_s))
     used = "–" if job.utilisation is None else f"{job.utilisation * 100:.0f} %"
     owner = f"by {job.owner} (account {job.account}, queue {job.queue})"
-    used_s = f"{digits(job.gpu_hours)} GPU-hours · {energy(job.energy_kwh)} · ${job.cost_usd:.2f}"
+    took = f"{digits(job.gpu_hours)} GPU-hours · {energy(job.energy_kwh)} · {usd(job.cost_usd)}"
     attempts = counted(job.attempt_count, "attempt")
     verdict = job.diagnosis.sentence if job.diagnosis else job.verdict
     lines = [
         f"{job.name} · {job.kind} · {job.state}{f': {job.reason}' if job.reason else ''}",
         f"{owner} · priority {job.priority} · {gpus} · ran {ran}",
-        f"{used_s} · utilisation {used} · {verdict}",
+        f"{took} · utilisation {used} · {verdict}",
         f"cap-bound for {job.cap_bound_gpu_s:,.0f} GPU-seconds · {attempts}",
         *_ends(job, now_unix_s),
         *_checkpoint(job, now_unix_s),

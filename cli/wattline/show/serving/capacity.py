@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.show.tables import Cell, Column, Listing, facts
-from wattline.show.units import NOT_KNOWN
+from wattline.show.units import usd
 from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted, digits, watts
 from wattline_protocol.views.capacity_views import CapacityView, HourPlan, LoadPlan
@@ -46,7 +46,7 @@ def _weeks(plans: Sequence[LoadPlan]) -> Listing:
             Column("GPUS", [f"{p.gpus}" for p in plans], is_right=True),
             Column("WATTS", [watts(p.watts) for p in plans], is_right=True),
             Column("KWH/WEEK", [digits(p.kwh) for p in plans], is_right=True),
-            Column("COST/WEEK", [_usd(p.cost_usd) for p in plans], is_right=True),
+            Column("COST/WEEK", [usd(p.cost_usd) for p in plans], is_right=True),
             Column("ALWAYS ON", [f"{p.always_on.replicas}" for p in plans], is_right=True),
             Column("BURST", [f"+{p.burst.replicas}" for p in plans], is_right=True),
             Column("BURST GPU H", [digits(p.burst.gpu_hours) for p in plans], is_right=True),
@@ -65,7 +65,7 @@ def _hours(hours: Sequence[HourPlan]) -> Listing:
             Column("GPUS", [f"{one.gpus}" for one in hours], is_right=True),
             Column("WATTS", [watts(one.watts) for one in hours], is_right=True),
             Column("KWH", [digits(one.kwh) for one in hours], is_right=True),
-            Column("COST", [_usd(one.cost_usd) for one in hours], is_right=True),
+            Column("COST", [usd(one.cost_usd) for one in hours], is_right=True),
         ),
         empty="No hours.",
     )
@@ -74,7 +74,3 @@ def _hours(hours: Sequence[HourPlan]) -> Listing:
 def hour(of_week: int) -> str:
     """`Mon 07`."""
     return f"{DAYS[of_week // DAY_H]} {of_week % DAY_H:02}"
-
-
-def _usd(cost_usd: float | None) -> str:
-    return NOT_KNOWN if cost_usd is None else f"{cost_usd:,.2f} USD"

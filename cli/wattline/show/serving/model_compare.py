@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wattline.acts.serving.comparison import ComparedService, ModelComparison
-from wattline.show.serving.energy import NOT_MEASURED
 from wattline.show.tables import Column, Listing
 from wattline.show.units import NOT_KNOWN, share
+from wattline_protocol.lists.service_figures import NOT_MEASURED
 from wattline_protocol.text.wording import about_size, digits, joules
 
 MAX_FAILURE_CHARS = 200

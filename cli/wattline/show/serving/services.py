@@ -9,13 +9,13 @@ from rich.text import Text
 from wattline.lists.layout import listing
 from wattline.lists.list_of import ListOf
 from wattline.lists.request import ListOptions, understood
-from wattline.show.serving import energy, routes, slo
-from wattline.show.styles import state
+from wattline.show.serving import routes
+from wattline.show.styles import alarm, state
 from wattline.show.tables import Cell, facts
-from wattline_protocol.lists.service_table import Named, in_flight, rollout, service_table
+from wattline_protocol.lists.service_figures import figures
+from wattline_protocol.lists.service_table import Named, in_flight, service_table
 from wattline_protocol.lists.worker_table import worker_table
-from wattline_protocol.text.wording import watts
-from wattline_protocol.views.service_views import ReplicasView, RouteView, ServiceView, WorkerView
+from wattline_protocol.views.service_views import RouteView, ServiceView, WorkerView
 
 LIST = ListOf[Sequence[Named], Named](service_table)
 WORKERS = ListOf[Sequence[WorkerView], WorkerView](
@@ -47,30 +47,7 @@ def detail(service: ServiceView) -> RenderableType:
     is_measured = any(worker.joules is not None for worker in service.workers)
     options = ListOptions(columns="+energy" if is_measured else None)
     workers = listing(understood(WORKERS, options, time.time()), service.workers)
-    return Group(facts(pairs + figures(service)), Text(""), workers)
-
-
-def figures(service: ServiceView) -> list[tuple[str, Cell]]:
-    """Labels and values of its SLO, replicas, watts and energy, and what it waits for."""
-    pairs: list[tuple[str, Cell]] = []
-    if service.slo is not None:
-        pairs += slo.rows(service.slo)
-    if service.replicas.why or service.replicas.min < service.replicas.max:
-        pairs.append(("replicas", _replicas(service.replicas)))
-    if service.watts is not None:
-        w = service.watts
-        texts = (f"{watts(w.now)} now", f"{watts(w.wanted)} wanted", f"{watts(w.floor)} floor")
-        pairs.append(("watts", ", ".join(texts)))
-    if service.rollout:
-        pairs.append(("rollout", rollout(service)))
-    if service.reason:
-        pairs.append(("reason", service.reason))
-    return pairs + energy.rows(service.energy)
-
-
-def _replicas(replicas: ReplicasView) -> str:
-    """Bounds, number and its reason: `2 to 8, now 3: load 412/s needs …`."""
-    bounds = f"{replicas.min} to {replicas.max}, now {replicas.want}"
-    if replicas.min == replicas.max == replicas.want:
-        bounds = f"{replicas.want}"
-    return f"{bounds}: {replicas.why}" if replicas.why else bounds
+    pairs += [
+        (one.label, alarm(one.text) if one.is_alarm else one.text) for one in figures(service)
+    ]
+    return Group(facts(pairs), Text(""), workers)

@@ -3,7 +3,7 @@
 from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.model import Quota
-from wattline_protocol.text.wording import digits
+from wattline_protocol.text.wording import digits, usd
 from wattline_protocol.views.account_views import MAX_NAMED, QuotaLimit
 from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.model.devices import held_infos
@@ -115,7 +115,7 @@ def _evaluate(state: State, one: QuotaState, now: Now) -> None:
     one.used_usd = sum(ledger.usd_this_month(key, tariff, unix_s) for key in one.names)
     one.closed, one.closed_by, one.resets_unix_s = "", None, None
     if quota.cost_per_month_usd and one.used_usd >= quota.cost_per_month_usd:
-        used = f"used {one.used_usd:.2f} of {quota.cost_per_month_usd:.10g} USD this month"
+        used = f"used {usd(one.used_usd)} of {usd(quota.cost_per_month_usd)} this month"
         one.closed_by = "usd_per_month"
         _close(state, one, used, calendar.month(unix_s).end_unix_s)
     elif quota.energy_per_day_wh and one.used_wh >= quota.energy_per_day_wh:

@@ -242,7 +242,7 @@ def test_a_month_costs_no_more_than_its_quota() -> None:
     runs = h.submit(paid_by("a"))
     uses(h, runs, 8.1)
     assert reason(h, h.submit(paid_by("research"))) == (
-        "quota exceeded: account research used 20.25 of 20 USD this month; "
+        "quota exceeded: account research used 20.25 USD of 20.00 USD this month; "
         "resets 2023-12-01 00:00 UTC"
     )
 
@@ -326,7 +326,7 @@ def test_that_the_month_is_used_up_is_told_although_the_day_was() -> None:
         uses(h, runs, kwh)
         again(h)
     texts = [event.text for event in h.events("quota_used_up")]
-    assert ["of 5 kWh today" in texts[0], "of 20 USD this month" in texts[1]] == [True, True]
+    assert ["of 5 kWh today" in texts[0], "of 20.00 USD this month" in texts[1]] == [True, True]
     assert len(texts) == 2
 
 
