@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from wattline_protocol.job import values
-from wattline_protocol.job.spec import MAX_HTTP_CAPACITY, METHODS, HttpServer
+from wattline_protocol.job.spec import MAX_HTTP_CAPACITY, METHODS, HttpServer, JobSpec
 from wattline_protocol.text.toml_fields import Reader, choice, nearest, texts, whole
 
 BRIDGE = "wattline-bridge"
@@ -42,6 +42,16 @@ def is_worker(command: Sequence[str]) -> bool:
     """Whether it connects to the gateways by itself, as far as its words show."""
     modules = {after for before, after in pairwise(command) if before == "-m"}
     return command[0] == BRIDGE or bool(modules & {WORKER_MODULE, BRIDGE_MODULE})
+
+
+def needs_gateway(spec: JobSpec) -> bool:
+    """Whether its tasks end at once where no gateway is enrolled, as far as its words show."""
+    if spec.kind != "service" or not spec.command:
+        return False
+    if spec.service is not None and spec.service.http is not None:
+        return True
+    has_its_own = any(word.startswith("--gateway") for word in spec.command)
+    return is_worker(spec.command) and not has_its_own
 
 
 def http_server(value: object) -> dict[str, object]:

@@ -55,7 +55,9 @@ from wattline_protocol.wire.nodes.acts import Cordon, Uncordon
 from wattline_protocol.wire.reservations import Reserve, Unreserve
 from wattline_protocol.wire.rollouts import RolloutNow, RolloutOptions, SteerRollout
 from wattline_scheduler.core.lifecycle.job_state import reason_of
+from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.usage.usage import MJ_PER_KWH
+from wattline_scheduler.records import MemberRecord
 from wattline_scheduler.views.rollout_view import rollout_view
 
 COLUMNS = 100
@@ -235,6 +237,14 @@ class _Play:
         node_data.held(self.h, node, DATA)
         return ""
 
+    def members(self, gateways: list[str], step: dict[str, Any]) -> str:
+        """Enrolled are an admin and these gateways."""
+        del step
+        enrolled = [MemberRecord("admin", "admin", "A" * 40)]
+        enrolled += [MemberRecord(name, "gateway", "G" * 40) for name in gateways]
+        self.h.handle(MembersSeen(tuple(enrolled)))
+        return ""
+
     def ask(self, request: Request) -> str:
         """An operator asks."""
         answer = self.h.ask(request)
@@ -273,6 +283,7 @@ VERBS: dict[str, Verb] = {
     "explain": _Play.explain,
     "data": _Play.data,
     "fetch": _Play.fetch,
+    "members": _Play.members,
     "drain": lambda play, node, step: play.ask(Drain(NodeId(node), step.get("reason", ""))),
     "undrain": lambda play, node, _: play.ask(Undrain(NodeId(node))),
     "cordon": lambda play, gpu, step: play.ask(Cordon(*_node_and_gpu(gpu), step.get("reason", ""))),

@@ -38,7 +38,7 @@ from wattline_scheduler.plan.model.snapshot import Snapshot
 from wattline_scheduler.plan.wait_reasons import explain
 from wattline_scheduler.time_slices import Parts
 
-STUCK = ("hold", "queue", "account", "run_as", "cost", "dependencies", "idle", "data")
+STUCK = ("hold", "queue", "account", "run_as", "cost", "gateway", "dependencies", "idle", "data")
 """Gates without a known opening time."""
 
 

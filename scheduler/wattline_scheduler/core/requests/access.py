@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
+from wattline_protocol.job.http_server import needs_gateway
 from wattline_protocol.job.power_goal import goal_problems
 from wattline_protocol.job.spec import PRIORITIES, JobSpec
 from wattline_protocol.site.model import MOST_URGENT, SUBMITTERS_MAX_PRIORITY, Queue
@@ -25,7 +26,7 @@ DEFAULT_QUEUE = "default"
 """Maximum number of users or of known names listed in one sentence."""
 
 What = Literal["queue", "account"]
-Gate = Literal["queue", "account", "run_as", "cost"]
+Gate = Literal["queue", "account", "run_as", "cost", "gateway"]
 
 
 def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
@@ -53,7 +54,8 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
     """Returns the gate that bars an accepted job from starting, and the reason; None = not barred.
 
     A job is barred if its queue or account no longer exists or is closed to its user, if its user
-    maps to no host account, or if its cost limit has no tariff.
+    maps to no host account, if its cost limit has no tariff, or if no gateway that its workers
+    connect to is enrolled.
     """
     unknown = _unknown(state, owner, spec)
     if unknown:
@@ -70,7 +72,20 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
     if uncounted:
         way_out = "restore it, or remove the limit with `wattline update --cost none`"
         return "cost", f"{uncounted}; {way_out}"
-    return None
+    lacking = _no_gateway(state) if needs_gateway(spec) else ""
+    return ("gateway", lacking) if lacking else None
+
+
+def _no_gateway(state: State) -> str:
+    """Why a worker would have none to connect to; empty = it has, or no member was seen yet."""
+    names = [gateway.name for gateway in state.site.gateways]
+    enrolled = {one.name for one in state.members.values() if one.role == "gateway"}
+    if not state.members or not enrolled.isdisjoint(names):
+        return ""
+    if not names:
+        return "the site file has no [[gateway]] for its workers"
+    enroll = f"`wattline enroll {names[0]} --role gateway`"
+    return f"no gateway is enrolled for its workers; it starts after {enroll}"
 
 
 def _no_host_account(state: State, owner: UserName) -> str:
@@ -169,16 +184,28 @@ def _queue(state: State, spec: JobSpec) -> Queue | None:
 
 def apply_site_file(state: State, now: Now) -> None:
     """Sets the bar of every job by the current site file, at the start of a run."""
-    known: dict[tuple[UserName, str, str, bool], tuple[Gate, str] | None] = {}
+    known: dict[tuple[object, ...], tuple[Gate, str] | None] = {}
     for job in state.work.jobs.values():
         owner, spec = job.record.owner, job.spec
-        alike = owner, spec.account, spec.queue, bool(spec.limits.cost_usd)
+        has_cost, is_worker = bool(spec.limits.cost_usd), needs_gateway(spec)
+        alike = owner, spec.account, spec.queue, has_cost, is_worker
         if alike not in known:
             known[alike] = barred(state, owner, spec)
         job.barred = known[alike]
         if job.barred is not None:
             state.work.requeue(job)
     _report_uncounted(state, now)
+
+
+def apply_members(state: State) -> None:
+    """Sets the bar of open services anew, once members were seen."""
+    for jobs in state.work.services.open().values():
+        for job in jobs:
+            bar = barred(state, job.record.owner, job.spec)
+            if bar != job.barred:
+                job.barred = bar
+                state.work.requeue(job)
+                state.wants_plan = True
 
 
 def _report_uncounted(state: State, now: Now) -> None:

@@ -8,6 +8,7 @@ from wattline_scheduler.core.model.events import MembersSeen
 from wattline_scheduler.core.model.journal import SITE_DIRECTORY
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.abuse import forget_blocks_of
+from wattline_scheduler.core.requests.access import apply_members
 from wattline_scheduler.core.rollout.gone_gateways import forget_gateway
 from wattline_scheduler.records import MemberRecord
 
@@ -23,6 +24,7 @@ def members_seen(state: State, event: MembersSeen, now: Now) -> None:
         _removed(state, state.members.pop(name), now, is_reported=not is_first)
     for name in sorted(seen):
         _seen(state, seen[name], now, is_reported=not is_first)
+    apply_members(state)
     if is_first and seen:
         text = f"{counted(len(seen), 'member')} enrolled: {listed(sorted(seen))}"
         state.journal.act("members_known", text, now, actor=SITE_DIRECTORY)

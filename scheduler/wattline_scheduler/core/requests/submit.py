@@ -25,7 +25,13 @@ from wattline_scheduler.core.lifecycle.usage_limits import never_reached
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.jobs.job import Gang, Job, Pending
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.requests.access import not_allowed, too_long, too_urgent, with_defaults
+from wattline_scheduler.core.requests.access import (
+    barred,
+    not_allowed,
+    too_long,
+    too_urgent,
+    with_defaults,
+)
 from wattline_scheduler.core.requests.data_sets.job_versions import (
     claim_set,
     data_refused,
@@ -135,7 +141,9 @@ def new_job(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -
         is_held=spec.hold,
         replicas=_replicas(state, spec),
     )
-    return Job(record, shape_for(state, user, spec), max_grace_s=state.site.timing.max_grace_s)
+    job = Job(record, shape_for(state, user, spec), max_grace_s=state.site.timing.max_grace_s)
+    job.barred = barred(state, user, spec)
+    return job
 
 
 def _accept(state: State, user: UserName, token: str, spec: JobSpec, now: Now) -> Job:
