@@ -154,9 +154,11 @@ def gateway(
     from wattline_runtime.logs import log_to_stderr
 
     log_to_stderr(as_json=json_logs)
+    made = "`wattline enroll NAME --role gateway`"
+    if not Path(bundle).exists():
+        raise ActFailed(f"no join bundle {bundle}; {made} makes one", exits.NOT_FOUND)
     member = load_bundle(Path(bundle))
     if member.role != "gateway":
-        made = "`wattline enroll NAME --role gateway`"
         text = f"{bundle} has role {member.role}; a gateway needs one of role gateway ({made})"
         raise ActFailed(text, exits.USAGE)
     layout = read_site(Path(site))

@@ -61,11 +61,15 @@ def init(
     if (folder / SITE_FILE).exists():
         raise ActFailed(f"{folder / SITE_FILE} exists; it is never overwritten")
     if not 1 <= port <= LAST_PORT - PORTS + 1:
-        raise ActFailed(f"--port: expected 1 to {LAST_PORT - PORTS + 1}", exits.USAGE)
+        text = f"--port {port}: expected 1 to {LAST_PORT - PORTS + 1}; the site takes {PORTS} ports"
+        raise ActFailed(text, exits.USAGE)
     whole_name = name or folder.resolve().name
+    _check_names("DIRECTORY" if name is None else "--name", whole_name)
+    _check_names("--node", *nodes)
+    _check_names("--admin", admin)
     site_text(whole_name, host, port, nodes)  # refuses before an account is created
     choice = chosen(run_as, admin)
-    users = {check_name(admin): choice.account} if choice.account else {}
+    users = {admin: choice.account} if choice.account else {}
     text = site_text(whole_name, host, port, nodes, users)
     site = parse_site(text, SITE_FILE)
     init_site_keys(folder)
@@ -91,14 +95,18 @@ def site_text(
     users: Mapping[str, str] | None = None,
 ) -> str:
     """The initial site file: the commented template, the nodes requested and a gateway."""
-    try:
-        names = [check_name(node) for node in nodes]
-        check_name(name)
-    except ValueError as error:
-        raise ActFailed(str(error), exits.USAGE) from error
     template = site_template(name, f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}", users)
     gateway = _GATEWAY.format(workers=f"tcp://{host}:{port + 2}", http=f"{host}:{port + 3}")
-    return "\n".join([template, *(_NODE.format(node=node) for node in names), gateway])
+    return "\n".join([template, *(_NODE.format(node=node) for node in nodes), gateway])
+
+
+def _check_names(given_by: str, *names: str) -> None:
+    """Raises ActFailed for what is no name."""
+    for name in names:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ActFailed(f"{given_by}: {error}", exits.USAGE) from error
 
 
 _NODE = """\

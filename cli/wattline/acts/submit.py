@@ -190,8 +190,8 @@ def job_spec(file: str | None, command: tuple[str, ...], options: dict[str, Any]
             options[name] = os.path.abspath(options[name])  # noqa: PTH100 - keeps links
     if file is None and not command:
         raise ActFailed(
-            "nothing to submit: specify a job file or a command, for example "
-            "`wattline submit --gpus 1 -- python train.py`",
+            "nothing to submit: specify a job file or a command, as in "
+            "`--gpus 1 -- python train.py`",
             exits.USAGE,
         )
     if file is None:

@@ -5,7 +5,7 @@ from wattline.verbs.verb import Option
 WHERE = Option(
     "where",
     ("--where",),
-    "Only those that match, as in 'state=pending and reason~watts'.",
+    "Only those whose columns match, as in 'COLUMN~TEXT and COLUMN>1' (docs/lists.md).",
     metavar="CONDITION",
 )
 COLUMNS = Option(

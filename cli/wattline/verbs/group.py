@@ -95,7 +95,7 @@ def _parameter(p: Argument | Option) -> click.Parameter:
         multiple=p.many,
         required=p.required,
         metavar=p.metavar or ("DURATION" if p.kind == "duration" else None),
-        callback=_CALLBACKS.get(p.kind) if p.default is None else None,
+        callback=None if p.default == "" else _CALLBACKS.get(p.kind),
         shell_complete=_complete if p.kind == "text" and not p.choices else None,
         help=p.help,
     )
@@ -141,7 +141,7 @@ class VerbCommand(click.Command):
                 raise click.UsageError(self._unexpected(ctx, line, extra), ctx)
             return []
         except click.MissingParameter as error:
-            text = f"{error.format_message()} {self._help_of(error.param)}"
+            text = f"{error.format_message()}{self._help_of(error.param)}"
             raise click.UsageError(text, ctx) from error
         except click.UsageError as error:
             is_value = isinstance(error, click.BadParameter)
@@ -159,7 +159,8 @@ class VerbCommand(click.Command):
             return f"unexpected {shown}. Did you mean `{right}`?"
         taken = [p for p in self.verb.args if isinstance(p, Argument) and not p.after_dashes]
         if not taken:
-            return f"unexpected {shown}: this verb takes options only."
+            hint = _one_of_list(ctx, words[0])
+            return f"unexpected {shown}: this verb takes options only.{hint}"
         return f"unexpected {shown}. {taken[-1].name.upper()} is one word: {taken[-1].help}"
 
     def _lost_flag(self, ctx: click.Context, words: Sequence[str]) -> str:
@@ -173,7 +174,10 @@ class VerbCommand(click.Command):
         return likely[0] if likely and len(words) == 1 else ""
 
     def _help_of(self, param: click.Parameter | None) -> str:
-        return next(p.help for p in parameters(self.verb) if param and p.name == param.name)
+        """What a missing one is; choices are named already, with nothing after them."""
+        if param is None or isinstance(param.type, click.Choice):
+            return "."
+        return " " + next(p.help for p in parameters(self.verb) if p.name == param.name)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         takers = [metavar(p) for p in self.verb.args if isinstance(p, Argument) and p.after_dashes]
@@ -195,6 +199,15 @@ class VerbCommand(click.Command):
             with formatter.section("Examples"):
                 for example in self.verb.examples:
                     formatter.write(f"  {example}\n")
+
+
+def _one_of_list(ctx: click.Context, word: str) -> str:
+    """What shows one of those that a verb lists: `job` of `jobs`; empty = nothing does."""
+    verbs, name = ctx.find_root().command, ctx.info_name or ""
+    one = name.removesuffix("s")
+    if one == name or not isinstance(verbs, click.Group) or one not in verbs.commands:
+        return ""
+    return f" One is shown by `wattline {one} {shlex.quote(word)}`."
 
 
 class Family(click.Group):

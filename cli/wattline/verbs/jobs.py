@@ -104,7 +104,7 @@ _SUBMIT_OPTIONS = (
     Option(
         "goal",
         ("--goal",),
-        "What its watts are for: throughput, or results per joule.",
+        "What its power caps are chosen for: throughput, or results per joule.",
         choices=get_args(PowerGoal),
     ),
     Option("time", ("--time", "-t"), "Maximum run time, as in 12h or 12:00:00."),
@@ -124,9 +124,13 @@ _SUBMIT_OPTIONS = (
     Option("deadline", ("--deadline",), "Time by which it must end, as in 2026-12-01T08:00."),
     Option("retries", ("--retries",), "New attempts after failures.", kind="integer"),
     Option("checkpoint_every", ("--checkpoint-every",), "Checkpoint interval, as in 15m."),
-    Option("no_progress", ("--no-progress",), "Hangs after so long without progress, as in 10m."),
+    Option(
+        "no_progress", ("--no-progress",), "Time without progress that counts as a hang, as in 10m."
+    ),
     Option("stop_signal", ("--stop-signal",), "Signal of a stop.", choices=STOP_SIGNALS),
-    Option("checkpoints", ("--checkpoints",), "Where it saves them, as in 'out/checkpoint-*'."),
+    Option(
+        "checkpoints", ("--checkpoints",), "Where it saves checkpoints, as in 'out/checkpoint-*'."
+    ),
     _FROM_SCRATCH,
     Option("grace", ("--grace",), "Time from stop notice to kill, as in 60s."),
     Option(
@@ -152,7 +156,9 @@ _SUBMIT_OPTIONS = (
         "Fail before GPUs are taken if its data broke a rule.",
         choices=("strict",),
     ),
-    Option("outputs", ("--outputs",), 'Stored in the site\'s store: "checkpoints/".', many=True),
+    Option(
+        "outputs", ("--outputs",), "What it keeps in the site's store: checkpoints/.", many=True
+    ),
     Option("store_secret", ("--store-secret",), "Your secret with the keys of that store."),
     Option("env", ("--env", "-e"), "Variable NAME=VALUE; may be repeated.", many=True),
     Option(
@@ -165,7 +171,7 @@ _SUBMIT_OPTIONS = (
     Option(
         "procs_per_node", ("--procs-per-node",), "torchrun: processes per node.", kind="integer"
     ),
-    Option("settle", ("--settle",), "With a range of nodes: grow after room for so long."),
+    Option("settle", ("--settle",), "With a range of nodes: time with free nodes before it grows."),
     Option(
         "global_batch_size",
         ("--global-batch-size",),
@@ -176,14 +182,18 @@ _SUBMIT_OPTIONS = (
     Option("interface", ("--interface",), "torchrun: network interface of the gang."),
     Option("image", ("--image",), "Run the command in a container of this image."),
     Option("replicas", ("--replicas",), "Services: workers; a range as in 2-8 needs --slo."),
-    Option("slo", ("--slo",), "Services: what to keep, as in p95=200ms,errors=0.001."),
+    Option("slo", ("--slo",), "Services: their SLO, as in p95=200ms,errors=0.001."),
     Option("model", ("--model",), "Services: the model they serve, as net@stable."),
-    Option("idle_to_zero", ("--idle-to-zero",), "Services: no replica after so long idle."),
-    Option("cache", ("--cache",), "Services: keep answers, as in ttl=5m,size=256MiB."),
+    Option(
+        "idle_to_zero",
+        ("--idle-to-zero",),
+        "Services: idle time after which no replica runs, as in 30m.",
+    ),
+    Option("cache", ("--cache",), "Services: cache of answers, as in ttl=5m,size=256MiB."),
     Option(
         "fallback",
         ("--fallback",),
-        "Services: what answers instead; a service, cache, or static:JSON; may be repeated.",
+        "Services: what answers when it cannot: a service, cache, or static:JSON; may be repeated.",
         many=True,
     ),
     Option(
@@ -195,7 +205,11 @@ _SUBMIT_OPTIONS = (
     Option("after_ok", ("--after-ok",), "Start after these jobs have succeeded, as in 17,18."),
     Option("after_any", ("--after-any",), "Start after these jobs have ended, as in 17,18."),
     Option("notify", ("--notify",), "Address or URL to notify, as in ada@example.org."),
-    Option("notify_on", ("--notify-on",), "Of what, as in end,requeue; also begin, fail, hold."),
+    Option(
+        "notify_on",
+        ("--notify-on",),
+        "When to notify, as in end,requeue; also begin, fail, hold. Default: end.",
+    ),
     Option("hold", ("--hold", "-H"), "Submit it held, until `release`.", kind="switch"),
 )
 
@@ -303,8 +317,16 @@ VERBS = (
                 "path",
                 required=False,
             ),
-            Option("canary", ("--canary",), "Share of the requests until then, as in 5%."),
-            Option("shadow", ("--shadow",), "Share that it gets as copies until then, as in 5%."),
+            Option(
+                "canary",
+                ("--canary",),
+                "Share of the requests that it gets until `promote`, as in 5%.",
+            ),
+            Option(
+                "shadow",
+                ("--shadow",),
+                "Share of the requests that it gets as copies until `promote`, as in 5%.",
+            ),
             Option(
                 "compare",
                 ("--compare",),

@@ -33,7 +33,7 @@ def shed_amount(text: str) -> tuple[float, int]:
     if text.strip().endswith("%"):
         fraction = parse_percent(text)
         if not 0 < fraction < 1:
-            raise ValueError(f"{text}: the share must be between 0 % and 100 %")
+            raise ValueError(f"{text}: the share must be above 0 % and below 100 %")
         return fraction, 0
     try:
         by_mw = parse_power_mw(text)

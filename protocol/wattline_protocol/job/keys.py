@@ -216,7 +216,7 @@ JOB_KEYS = (
         choice(*get_args(PowerGoal)),
         "power.goal",
         '"efficiency"',
-        "What its watts are for: throughput, or results per joule.",
+        "What its power caps are chosen for: throughput, or results per joule.",
     ),
     JobKey(
         "limits.runtime",

@@ -300,7 +300,7 @@ def idle_rule(value: object) -> dict[str, object]:
     """{ below = 0.05, for = "30m", action = "stop" }; as a flag below=0.05,for=30m,action=stop."""
     table = pairs(value) if isinstance(value, str) else value
     if not isinstance(table, Mapping) or set(table) != {"below", "for", "action"}:
-        raise ValueError(f"expected {_IDLE}")
+        raise ValueError(f"expected {_IDLE}, as a flag below=0.05,for=30m,action=stop")
     readers: dict[str, tuple[str, Reader[object]]] = {
         "below": ("below", share),
         "for": ("for_s", above_zero(duration)),
@@ -334,9 +334,13 @@ def idle_table(rule: Mapping[str, Any]) -> dict[str, object]:
 
 def share(value: object) -> float:
     """A fraction above 0, up to 1."""
-    got = number(0, 1)(value)
+    wrong = "expected a number above 0, up to 1"
+    try:
+        got = number(0, 1)(value)
+    except ValueError:
+        raise ValueError(wrong) from None
     if got == 0:
-        raise ValueError("expected a number above 0, up to 1")
+        raise ValueError(wrong)
     return got
 
 

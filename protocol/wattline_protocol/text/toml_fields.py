@@ -316,7 +316,7 @@ def above_zero(reader: Reader[T]) -> Reader[T]:
     def read(value: object) -> T:
         got = reader(value)
         if not got:
-            raise ValueError("must be above 0; omit the key for none")
+            raise ValueError("must be above 0; omit it for none")
         return got
 
     return read

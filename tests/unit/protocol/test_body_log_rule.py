@@ -13,7 +13,7 @@ DAY_S = 86_400.0
     ("value", "problem"),
     [
         ({"share": 0}, "share: "),
-        ({"share": 2}, "share: expected a number from 0 to 1"),
+        ({"share": 2}, "share: expected a number above 0, up to 1"),
         ({"share": "much"}, "share: expected a number"),
         ({}, "expected { share = 0.01, blank = "),
         ({"share": 1, "keep": "1d"}, "expected { share = 0.01, blank = "),
