@@ -43,6 +43,52 @@ VERBS = (
         knows_json=True,
     ),
     _verb(
+        name="rollout",
+        help="Replace a running service by its next revision, replica by replica, or go back.",
+        details="One replica more, then a check of its answers under real traffic, then one by "
+        "one; a revision that fails ends by itself and the old one serves on. --canary and "
+        "--shadow wait for `promote`, which is refused before the check is passed, or `back`. "
+        "`submit` of a second job of a service's name does the same without options. A file whose "
+        "`name` is not NAME is refused. docs/serving.md describes each step.",
+        act="wattline.acts.rollout:rollout",
+        show="wattline.show.rollout:rollout",
+        args=(
+            Argument("name", "Name of the service."),
+            Argument(
+                "what",
+                "Job file (TOML) of the revision, promote, back, or status. Default: status.",
+                "path",
+                required=False,
+            ),
+            Option(
+                "canary",
+                ("--canary",),
+                "Share of the requests that it gets until `promote`, as in 5%.",
+            ),
+            Option(
+                "shadow",
+                ("--shadow",),
+                "Share of the requests that it gets as copies until `promote`, as in 5%.",
+            ),
+            Option(
+                "compare",
+                ("--compare",),
+                "Comparison of the answers to copies: equal, close=1e-3, or model.",
+            ),
+            Option(
+                "in_place",
+                ("--in-place",),
+                "Stop a replica first, where no more fit: one fewer meanwhile.",
+                kind="switch",
+            ),
+        ),
+        examples=(
+            "wattline rollout echo echo.toml --canary 5%",
+            "wattline rollout echo",
+            "wattline rollout echo promote",
+        ),
+    ),
+    _verb(
         name="capacity",
         help="Plan what a service will take by the hour of the week.",
         details="Replicas, GPUs, watts, kWh and money for the load of the newest weeks times "
