@@ -1,5 +1,6 @@
 """The log of an attempt as clients read it, and as its exit quotes it."""
 
+import time
 from typing import Any
 
 from wattline_agent.core.ports import LogSlice
@@ -7,6 +8,7 @@ from wattline_agent.executor.launch import procs_of
 from wattline_agent.executor.layout import TaskDir
 from wattline_agent.executor.rank_files import read_failure, read_places, read_rank_log
 from wattline_agent.keeper.logfile import NoLog, read_piece
+from wattline_agent.keeper.processes.command import kind_of
 from wattline_agent.keeper.spec import ExitRecord
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.agent_messages import TaskExit
@@ -54,3 +56,11 @@ def exit_of(record: ExitRecord, folder: TaskDir, order: TaskOrder, *, is_covered
         first_failure=read_failure(folder.path) if has_ranks else None,
         places=read_places(folder.path, procs_of(order)) if has_ranks else (),
     )
+
+
+def unstarted(error: Exception, where: str = "") -> ExitRecord:
+    """How an attempt ended that never had a program. `where`: the path, unless the error has it."""
+    kind, detail = "not_startable", str(error)
+    if isinstance(error, OSError):
+        kind, detail = kind_of(error.errno), f"{error.strerror}: {error.filename or where}"
+    return ExitRecord(kind, detail=detail, ended_unix_s=time.time())

@@ -14,7 +14,7 @@ import zmq
 
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, RecordParts, TaskSeen
 from wattline_agent.executor.attempt import Attempt
-from wattline_agent.executor.attempt_log import exit_of, read_log
+from wattline_agent.executor.attempt_log import exit_of, read_log, unstarted
 from wattline_agent.executor.cleanup import Cleanup
 from wattline_agent.executor.dir_pool import DirPool
 from wattline_agent.executor.launch import NotLaunchable, spec_of
@@ -159,7 +159,7 @@ class KeeperRunner:
         for spec, answer in zip(specs, answers, strict=True):
             attempt = self._attempts[ref_of(spec.key)]
             if isinstance(answer, KeeperRefused):
-                self._end_unstarted(attempt, str(answer))
+                self._end_unstarted(attempt, answer)
             else:
                 attempt.view, attempt.shown = answer.get("view", {}), None
                 self._is_list_due |= not attempt.view
@@ -326,10 +326,8 @@ class KeeperRunner:
             if context.checkpoint_root:
                 spec = replace(spec, make=checkpoints)
             return self._for_account(spec, order, folder) if order.run_as else spec
-        except (NotLaunchable, SecretUnusable) as error:
-            self._end_unstarted(attempt, str(error))
-        except OSError as error:
-            self._end_unstarted(attempt, f"{error.strerror}: {error.filename or folder.path}")
+        except (NotLaunchable, SecretUnusable, OSError) as error:
+            self._end_unstarted(attempt, error, folder.path)
         return None
 
     def _on_disk(self, specs: list[TaskSpec]) -> list[TaskSpec]:
@@ -340,8 +338,8 @@ class KeeperRunner:
             self._orders.put([*((key, None) for key in self._void), *map(fact_of, files)])
         except OSError as error:
             for file in files:
-                detail = f"{error.strerror}: {self._state_dir / ORDERS_FILE}"
-                self._end_unstarted(self._attempts[file.order.ref], detail)
+                where = f"{self._state_dir}/{ORDERS_FILE}"
+                self._end_unstarted(self._attempts[file.order.ref], error, where)
             return []
         self._void.clear()
         return specs
@@ -380,9 +378,9 @@ class KeeperRunner:
     def _own_checkpoint_dir(self, job: JobId) -> str:
         return f"{self._checkpoints}/{job}"
 
-    def _end_unstarted(self, attempt: Attempt, detail: str) -> None:
+    def _end_unstarted(self, attempt: Attempt, error: Exception, where: str = "") -> None:
         self._remove_secrets(attempt)
-        attempt.record = ExitRecord("not_startable", detail=detail, ended_unix_s=time.time())
+        attempt.record = unstarted(error, where)
         attempt.file = msgspec.structs.replace(attempt.file, unstarted=attempt.record)
         with suppress(OSError):  # reported anyway: an unstarted attempt has nothing to lose
             self._orders.put([fact_of(attempt.file)])

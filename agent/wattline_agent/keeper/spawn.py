@@ -21,6 +21,7 @@ from wattline_agent.keeper.processes.account import Account, become
 from wattline_agent.keeper.processes.command import (
     DEFAULT_PATH,
     NotStarted,
+    kind_of,
     resolve_command,
     why_not_in,
 )
@@ -127,7 +128,7 @@ def _vfork(launcher: Launcher, launch: Launch) -> int:
         limits=_limits(launch.rlimits),
     )
     if pid < 0 and step == "fork":
-        raise NotStarted("not_startable", f"no new process: {os.strerror(code)}")
+        raise NotStarted(kind_of(code), f"no new process: {os.strerror(code)}")
     if step:
         if pid > 0:
             os.waitpid(pid, 0)
@@ -147,7 +148,7 @@ def fork(launch: Launch) -> tuple[int, int]:
             _become_task(launch, status_end, parent)
     except OSError as error:
         os.close(status_pipe)
-        raise NotStarted("not_startable", f"no new process: {error.strerror}") from error
+        raise NotStarted(kind_of(error.errno), f"no new process: {error.strerror}") from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(status_end)

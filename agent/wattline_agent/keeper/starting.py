@@ -28,6 +28,7 @@ from wattline_agent.keeper.processes.cgroup import Group, Site
 from wattline_agent.keeper.processes.command import (
     DEFAULT_PATH,
     NotStarted,
+    kind_of,
     resolve_command,
     why_not_in,
 )
@@ -276,7 +277,7 @@ class Starter:
             self._callbacks.failed(attempt, error.kind, error.detail)
         except OSError as error:
             words = f"could not be set up: {error.strerror}: {error.filename or attempt.folder}"
-            self._callbacks.failed(attempt, "not_startable", words)
+            self._callbacks.failed(attempt, kind_of(error.errno), words)
 
     def _note(self, attempt: Attempt) -> None:
         """Record what a successor needs to find the processes of this attempt."""

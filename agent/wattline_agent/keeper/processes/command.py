@@ -1,5 +1,6 @@
 """Resolves the command of a task to a file, and explains why it cannot be started."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,20 @@ from wattline_agent.keeper.processes.account import closed_above
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
+HOST_LACKS = frozenset(
+    (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
+)
+"""Errors of a host that has no process, memory, descriptor or space left."""
+
+
+def kind_of(number: int | None) -> str:
+    """How an attempt ends whose start failed with this error. No job is at fault where the host
+    lacks what every start needs: it is tried again, and one host does not fail a whole queue."""
+    return "keeper_lost" if number in HOST_LACKS else "not_startable"
+
+
 class NotStarted(Exception):
-    """The command could not be started. `kind` is not_found or not_startable."""
+    """The command could not be started. `kind` is not_found, or that of `kind_of`."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
