@@ -84,13 +84,26 @@ async def test_a_text_is_found_before_what_is_in_view() -> None:
 
 
 async def test_a_pending_job_says_why_in_place_of_its_log() -> None:
-    feed = PlayedFeed(busy_site())
+    site = busy_site()
+    jobs = [msgspec.structs.replace(one, attempt_count=int(one.id != 3)) for one in site.jobs]
+    feed = PlayedFeed(msgspec.structs.replace(site, jobs=tuple(jobs)))
     feed.explain = ExplainView(JobId(3), "PENDING", "watts: 2.1 kW missing", 4, 0, 2, ())
     app = TopApp(feed)
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(pilot, 3)
         await settled(pilot)
         assert "0 of 4 nodes could take it now, 2 needed" in screen_text(app)
+        assert "log of task 0" not in screen_text(app)
+        await pressed(pilot, ["m", "m", "m"])
+        assert "log of task 0" not in screen_text(app), "the parts of the screen were turned over"
+        assert isinstance(app.screen, JobScreen)
+        details = app.screen.details
+        assert details is not None
+        running = msgspec.structs.replace(details, state="RUNNING", attempt_count=1)
+        app.screen.show_details(running, NOON)
+        await settled(pilot)
+        assert "log of task 0" in screen_text(app)
+        assert isinstance(app.focused, LogPane)
 
 
 async def test_charts_of_the_whole_run_and_checkpoints_take_the_place_of_the_log() -> None:

@@ -41,6 +41,19 @@ async def test_chosen_jobs_are_acted_on_together() -> None:
     assert feed.asked == [Cancel(both)]
 
 
+async def test_totals_and_the_hint_of_the_filter_are_of_the_list() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await listed(pilot, "2")
+        assert "3 in use, 1 draining" in str(pane_of(app).table.border_subtitle)
+        await pressed(pilot, ["slash"])
+        assert "on node, rack, state, gpus" in screen_text(app)
+        await pressed(pilot, ["'state=draining", "enter"])
+        assert str(pane_of(app).table.border_subtitle).startswith("1 draining · free GPUs: none")
+        await pressed(pilot, ["escape"])
+        assert "3 in use, 1 draining" in str(pane_of(app).table.border_subtitle)
+
+
 async def test_nodes_are_drained_one_by_one_with_the_reason() -> None:
     feed = PlayedFeed(busy_site())
     app = TopApp(feed)

@@ -5,7 +5,7 @@ from textual.pilot import Pilot
 
 from support.core.site_views import NOON, problem, troubled_site
 from support.programs.feeds import PlayedFeed
-from support.programs.screens import screen_text, settled
+from support.programs.screens import pressed, screen_text, settled
 from support.programs.time_zone import local_time
 from wattline_protocol.ids import UserName
 from wattline_protocol.wire.client_messages import ListEvents
@@ -17,6 +17,8 @@ from wattline_tui.render.problem_text import problem_text
 from wattline_tui.screens.base import Subject
 from wattline_tui.screens.node import NodeScreen
 from wattline_tui.screens.problems import ProblemsScreen
+from wattline_tui.widgets.attention_panel import AttentionPanel
+from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.status import StatusLine
 
 
@@ -41,6 +43,45 @@ def test_a_problem_has_its_evidence_meaning_and_remedy() -> None:
 def test_one_of_a_later_version_has_its_evidence() -> None:
     one = problem(5, "unheard_of", "site", "warning", "strange")
     assert problem_text(one, NOON) == "! site, for 1m25s: strange"
+
+
+async def test_an_event_is_in_full_below_its_list() -> None:
+    site = troubled_site()
+    text = f"{'node gpu-04 drains: ' * 6}fan swap"
+    newest = msgspec.structs.replace(site.events[-1], seq=9, text=text)
+    app = TopApp(PlayedFeed(msgspec.structs.replace(site, events=(*site.events, newest))))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pressed(pilot, ["5"])
+        assert "fan swap" not in facts_below(app)
+        await pressed(pilot, ["tab"])
+        assert facts_below(app).endswith(text)
+        await pressed(pilot, ["shift+tab"])
+        assert "What to do" in facts_below(app)
+
+
+def facts_below(app: TopApp) -> str:
+    return str(app.screen.query_one(Facts).content)
+
+
+async def test_a_new_alarm_is_in_view_until_the_cursor_was_moved() -> None:
+    site = troubled_site()
+    app = TopApp(PlayedFeed(msgspec.structs.replace(site, problems=())))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        panel = app.screen.query_one(AttentionPanel)
+        assert (panel.has_focus, panel.cursor) == (True, "limit site shed")
+        more = tuple(problem(at, "meter_stale", f"m{at}", "alarm", "no value") for at in range(9))
+        grown = msgspec.structs.replace(site, problems=more, unix_s=site.unix_s + 1)
+        app.post_message(SiteArrived(grown, app.view.made_s))
+        await settled(pilot)
+        assert (panel.cursor, panel.first) == ("problem 0", 0)
+        await pressed(pilot, ["down"])
+        app.post_message(SiteArrived(site, app.view.made_s))
+        await settled(pilot)
+        app.post_message(SiteArrived(grown, app.view.made_s))
+        await settled(pilot)
+        assert panel.cursor != "problem 0"
 
 
 async def test_the_key_that_the_badge_names_shows_what_it_counts() -> None:

@@ -11,7 +11,8 @@ EIGHTHS = len(BLOCKS) - 1
 LIMIT = "─"
 MOST_ROWS = 8
 """Of each chart, where there are several."""
-MOST_LABEL = 26
+LEAST_LABEL, MOST_LABEL = 14, 26
+"""Characters for labels: a third of the width, within these where half of it allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def chart_lines(
     charts: Sequence[Chart], span: Span, width: int, height: int, *, from_end: bool
 ) -> list[Line]:
     """All charts that have room, and the axis below them."""
-    gutter = min(MOST_LABEL, width // 3, max((len(t) for c in charts for t in c.label), default=0))
+    longest = max((len(text) for chart in charts for text in chart.label), default=0)
+    gutter = min(longest, MOST_LABEL, max(width // 3, min(width // 2, LEAST_LABEL)))
     spare = height - 1
     shown = charts[: max(1, spare)]
     most = spare if len(charts) == 1 else MOST_ROWS

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from wattline_protocol.ids import JobId
 from wattline_protocol.lists.node_table import free
 from wattline_protocol.text.visible import visible_line
-from wattline_protocol.text.wording import counted, many, watts
+from wattline_protocol.text.wording import many, watts
 from wattline_protocol.views.site_views import GpuView, JobView, NodeView
 from wattline_tui.listing.names import natural
 from wattline_tui.model import heat_level
@@ -425,8 +425,7 @@ def overview_line(racks: Sequence[Rack], cell: Cell, width: int) -> Line:
 
 def fleet_title(racks: Sequence[Rack], key: Key, layout: Layout) -> tuple[str, str]:
     """Title and subtitle of the panel."""
-    nodes = sum(len(rack.nodes) for rack in racks)
-    title = f"fleet: {counted(nodes, 'node')}, {totals(racks)}"
+    title = f"fleet: {totals(racks)}"
     what = "racks, share of GPUs" if layout.kind == "summary" else "a cell per GPU"
     shades = f"{SHADES} " if key in ("power", "temperature", "utilisation") else ""
     return title, f"{what}: {shades}{LEGENDS[key]}; {MARKS_TEXT}"

@@ -123,10 +123,10 @@ class TableScreen(SiteScreen):
         """Keys act on the list."""
         self.pane.table.focus()
 
-    def show_rows(self, rows: Iterable[object], view: View, facts: str) -> None:
-        """Draw these rows, and totals below."""
+    def show_rows(self, rows: Iterable[object], view: View, facts: str = "") -> None:
+        """Draw these rows, and facts below, or else the totals of the list."""
         pane = self.pane
-        pane.facts = facts
+        pane.facts = facts or pane.facts
         pane.table.show(rows, view.site.unix_s if view.site else 0.0)
 
     def subject(self) -> Subject | None:

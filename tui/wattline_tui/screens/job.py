@@ -106,6 +106,11 @@ class JobScreen(SiteScreen):
         """Whether it has no node yet."""
         return self.details is not None and self.details.state in WAITS
 
+    @property
+    def has_log(self) -> bool:
+        """Whether it has started, or may have."""
+        return self.details is None or self.details.attempt_count > 0 or not self.waits
+
     def show_details(self, job: JobView, now_unix_s: float) -> None:
         """Draw the job with its attempts."""
         self.details, self._now_s = job, now_unix_s
@@ -114,6 +119,7 @@ class JobScreen(SiteScreen):
         self._fit_attempts()
         if not self.waits:
             self.query_one("#why").display = False
+        self._show_log()
         self.records.take_reported(job, now_unix_s)
         self._draw_records(job)
 
@@ -173,9 +179,19 @@ class JobScreen(SiteScreen):
         self._part = part
         for one in get_args(Part):
             self.query_one(f"#{one}").display = one == part
+        self._show_log()
         self._show_small_metrics()
         focused = {"log": "#log", "checkpoints": "#saved", "charts": "#attempts"}[part]
         self.query_one(focused).focus()
+
+    def _show_log(self) -> None:
+        """Why it waits has all of its place until there is one."""
+        log, is_shown = self.query_one(LogPane), self._part == "log" and self.has_log
+        if is_shown and not log.display:
+            log.display = True
+            log.focus()
+        log.display = is_shown
+        self.set_class(not self.has_log, "-unstarted")
 
     # --- log --------------------------------------------------------------------------------
 

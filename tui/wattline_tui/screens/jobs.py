@@ -23,7 +23,8 @@ class JobsScreen(TableScreen):
     def __init__(self) -> None:
         self._beside = Beside()
         rows = Rows(self._table, lambda job: str(job.id), queue_rank)
-        super().__init__(ListPane(ListTable(rows, id="jobs"), "jobs", id="pane"))
+        table = ListTable(rows, id="jobs")
+        super().__init__(ListPane(table, "jobs", id="pane", totals=job_totals))
 
     def _table(self, now_unix_s: float) -> Table[JobView]:
         return jobs_of_terminal(now_unix_s, self._beside)
@@ -32,7 +33,7 @@ class JobsScreen(TableScreen):
         """Draw the jobs of the snapshot."""
         if view.site is not None:
             self._beside = beside(view.site)
-            self.show_rows(view.site.jobs, view, job_totals(view.site.jobs))
+            self.show_rows(view.site.jobs, view)
 
     def on_list_table_opened(self, event: ListTable.Opened) -> None:
         """Open the job."""

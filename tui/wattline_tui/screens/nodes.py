@@ -28,7 +28,8 @@ class NodesScreen(TableScreen):
     def __init__(self) -> None:
         self._parents: Parents = {}
         rows = Rows(self._table, lambda node: node.id, _place)
-        super().__init__(ListPane(ListTable(rows, id="nodes"), "nodes", id="pane"))
+        table = ListTable(rows, id="nodes")
+        super().__init__(ListPane(table, "nodes", id="pane", totals=node_totals))
 
     def _table(self, now_unix_s: float) -> Table[NodeView]:
         return nodes_of_terminal(now_unix_s, self._parents)
@@ -37,7 +38,7 @@ class NodesScreen(TableScreen):
         """Draw the nodes of the snapshot."""
         if view.site is not None:
             self._parents = parents_of(view.site.domains)
-            self.show_rows(view.site.nodes, view, node_totals(view.site.nodes))
+            self.show_rows(view.site.nodes, view)
 
     def on_list_table_opened(self, event: ListTable.Opened) -> None:
         """Open the node."""

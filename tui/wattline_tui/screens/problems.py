@@ -15,7 +15,7 @@ from wattline_tui.listing.places import gpu_of
 from wattline_tui.listing.rows import Rows
 from wattline_tui.messages import OpenJob, OpenNode
 from wattline_tui.model import View
-from wattline_tui.render.problem_text import problem_text
+from wattline_tui.render.problem_text import event_text, problem_text
 from wattline_tui.screens.base import ListScreen, Subject, SubjectKind, TableScreen
 from wattline_tui.widgets.facts import Facts
 from wattline_tui.widgets.list_pane import ListPane
@@ -79,13 +79,20 @@ class ProblemsScreen(TableScreen, ListScreen):
         self.events.table.show(self._events.values(), self._now_unix_s)
 
     def _draw_selected(self) -> None:
-        one, facts = self.pane.table.rows.row, self.query_one(Facts)
+        pane = self.events if self.events.table.has_focus else self.pane
+        one, facts = pane.table.rows.row, self.query_one(Facts)
         facts.display = one is not None
-        if one is not None:
+        if isinstance(one, EventView):
+            facts.show(event_text(one, self._now_unix_s))
+        elif one is not None:
             facts.show(problem_text(one, self._now_unix_s))
 
     def on_list_table_changed(self) -> None:
-        """Another problem is selected."""
+        """Another row is selected."""
+        self._draw_selected()
+
+    def on_descendant_focus(self) -> None:
+        """In the other list."""
         self._draw_selected()
 
     def on_list_table_opened(self, event: ListTable.Opened) -> None:

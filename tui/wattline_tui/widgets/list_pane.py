@@ -1,5 +1,6 @@
 """A list with its filter: the table, and a line to type a condition in."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -16,7 +17,8 @@ from wattline_tui.actions import bindings
 from wattline_tui.widgets.choose import Choose, Item
 from wattline_tui.widgets.list_table import ListTable
 
-EXAMPLE = "a condition as for --where: state=ok and draw>3kW"
+Totals = Callable[[Sequence[Any]], str]
+"""Of the rows that are shown."""
 
 
 class FilterLine(Input):
@@ -49,19 +51,31 @@ class ListPane(Vertical):
     """
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("list")]
 
-    def __init__(self, table: ListTable, title: str, *, id: str) -> None:  # noqa: A002
+    def __init__(
+        self,
+        table: ListTable,
+        title: str,
+        *,
+        id: str,  # noqa: A002 - Textual's name
+        totals: Totals | None = None,
+    ) -> None:
         super().__init__(id=id)
         self.table = table
         self.title = title
         self.facts = ""
-        """Totals, below the list."""
+        """Below the list; `totals` take its place."""
+        self._totals = totals
+        self._counted: Sequence[Any] | None = None
+        """The rows that `facts` counts."""
         self._before = ""
         self._titles = ("", "")
 
     def compose(self) -> ComposeResult:
         """Table, filter, what is wrong with it."""
         yield self.table
-        yield FilterLine(placeholder=EXAMPLE, max_length=MAX_CHARS, compact=True)
+        names = ", ".join(one.name for one in self.table.rows.table.columns)
+        hint = f"a condition as for --where, on {names}"
+        yield FilterLine(placeholder=hint, max_length=MAX_CHARS, compact=True)
         yield Static("", classes="fault", markup=False)
 
     @property
@@ -200,6 +214,7 @@ class ListPane(Vertical):
             parts.append(f"by {rows.order_text}")
         if rows.chosen:
             parts.append(f"{len(rows.chosen):,} chosen")
+        self._count()
         below = [self.facts] if self.facts else []
         if table.hidden:
             below.append(f"+{counted(len(table.hidden), 'column')}")
@@ -207,6 +222,12 @@ class ListPane(Vertical):
         if titles != self._titles:  # each assignment draws the whole list
             self._titles = titles
             table.border_title, table.border_subtitle = map(_plain, titles)
+
+    def _count(self) -> None:
+        """Not for each move of the cursor."""
+        shown = self.table.rows.shown
+        if self._totals is not None and shown is not self._counted:
+            self._counted, self.facts = shown, self._totals(shown)
 
 
 def _plain(text: str) -> Content:

@@ -32,7 +32,7 @@ class RowPanel(Panel):
         """Where the cursor was last: a row that leaves hands it to its successor."""
         self.first = 0
         self._is_chosen = False
-        """The user has moved the cursor; until then, without the focus, it is on the first row."""
+        """The user has moved the cursor; until then it is on the first row, the most urgent one."""
 
     @property
     def cursor(self) -> str | None:
@@ -69,7 +69,7 @@ class RowPanel(Panel):
     def show_keys(self, keys: Sequence[str]) -> None:
         """The rows are these now."""
         self._keys = keys
-        if not self._is_chosen and not self.has_focus:
+        if not self._is_chosen:
             self._cursor, self._at = (keys[0] if keys else None), 0
         elif self._cursor in keys:
             self._at = keys.index(self._cursor)

@@ -54,6 +54,12 @@ def test_charts_that_do_not_fit_are_counted() -> None:
     assert only.endswith("▼ 8 more")
 
 
+def test_a_figure_of_a_label_is_whole_beside_a_narrow_chart() -> None:
+    chart = Chart(("node 5.64 kW", "lease 5.05 kW"), RISING, 0.0, 100.0)
+    lines = texts(chart_lines([chart], SPAN, 36, 4, from_end=True))
+    assert lines[1].startswith("lease 5.05 kW ")
+
+
 def test_no_line_is_wider_than_its_place() -> None:
     charts = [Chart(("a very long name of a metric that someone chose",), RISING, 0.0, 1.0)] * 3
     for width in (10, 24, 80):
