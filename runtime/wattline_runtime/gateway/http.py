@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,6 +28,7 @@ from wattline_runtime.gateway.routing.router import Router
 from wattline_runtime.gateway.shell import GatewayShell
 from wattline_runtime.gateway.streams.openai import METHOD_OF, MODELS, ROUTES, OpenAiApp
 from wattline_runtime.gateway.telemetry.prometheus import CONTENT_TYPE, exposition
+from wattline_runtime.gateway.telemetry.shared_look import SharedLook
 from wattline_runtime.gateway.telemetry.snapshot import Snapshot
 
 Look = Callable[[], Awaitable[Snapshot]]
@@ -90,19 +92,31 @@ def _other_routes(
     router: Router,
     added: list[Route],
 ) -> Starlette:
+    shared = SharedLook(look)
+
+    async def all_services() -> bytes:
+        return _services_body(await shared.get(), router, None)
+
+    async def page() -> bytes:
+        return exposition((await shared.get()).figures)
+
+    every, pages = SharedLook(all_services), SharedLook(page)
+
     async def services(request: Request) -> Response:
         until_s = time.monotonic() + config.default_timeout_ms / 1000
         key = await access.identify(request.scope, until_s)
-        seen = None if key is None else key.services
-        routes = router.listed(seen)
-        return JSONResponse((await look()).as_json(seen) | ({"routes": routes} if routes else {}))
+        if key is None:
+            body = await every.get()
+        else:
+            body = _services_body(await shared.get(), router, key.services)
+        return Response(body, media_type="application/json")
 
     async def health(_: Request) -> Response:
         stopping = shell.is_draining
         return JSONResponse({"status": "stopping" if stopping else "ok"}, 503 if stopping else 200)
 
     async def metrics(_: Request) -> Response:
-        return Response(exposition((await look()).figures), media_type=CONTENT_TYPE)
+        return Response(await pages.get(), media_type=CONTENT_TYPE)
 
     return Starlette(
         routes=[
@@ -113,6 +127,12 @@ def _other_routes(
         ],
         exception_handlers={HTTPException: _http_error, BadRequest: _bad_request},
     )
+
+
+def _services_body(snapshot: Snapshot, router: Router, seen: frozenset[str] | None) -> bytes:
+    """Services, and routes where there are any; `seen`: those that the client may know of."""
+    routes = router.listed(seen)
+    return msgspec.json.encode(snapshot.as_json(seen) | ({"routes": routes} if routes else {}))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from wattline_runtime.gateway.batches import folder as f
-from wattline_runtime.gateway.batches.directory import ABANDONED_S, BatchDirectory
+from wattline_runtime.gateway.batches.directory import ABANDONED_S, BatchDirectory, use_of
 from wattline_runtime.gateway.batches.records import Batch, Progress, shown
 
 ROWS = b'{"input":1}\n{"input":2}\n'
@@ -133,7 +133,8 @@ def test_ended_batches_are_deleted_after_their_retention(directory: BatchDirecto
     opened = f.Opened(directory.path(ended.id), ended.total)
     opened.output.publish(Progress(status="cancelled", ended_unix_s=time.time() - 10))
     opened.close()
-    assert (directory.use_of("").is_open, directory.use_of("").kept) == (1, 2)
+    use = use_of("", directory.all())
+    assert (use.is_open, use.kept) == (1, 2)
     directory.sweep(20.0)
     assert directory.find(ended.id) is not None
     directory.sweep(5.0)

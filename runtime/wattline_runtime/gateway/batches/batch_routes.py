@@ -30,6 +30,7 @@ from wattline_runtime.gateway.config import GatewayConfig
 from wattline_runtime.gateway.errors import CLIENT_GONE_STATUS, BadRequest
 from wattline_runtime.gateway.record_streams.lines import Lines, LineTooLong
 from wattline_runtime.gateway.shell import GatewayShell
+from wattline_runtime.gateway.telemetry.shared_look import SharedLook
 
 log = structlog.get_logger()
 
@@ -125,6 +126,7 @@ class BatchRoutes:
         self._keeper, self._shell, self._config, self._access = keeper, shell, config, access
         self._uploading: Counter[str] = Counter()
         """Batches that are being received, by key."""
+        self._every = SharedLook(self._all)
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -177,8 +179,10 @@ class BatchRoutes:
         try_ms: int,
     ) -> Batch:
         request.scope[LONG_BODY] = LongBody(2 * MAX_BYTES, is_paced=False)
-        owner = _owner(key)
-        await self._aside(_check_limits, keeper.directory, owner, self._uploading[owner])
+        owner, directory = _owner(key), keeper.directory
+        uploading = self._uploading[owner]
+        await self._aside(directory.make)
+        await self._aside(_check_limits, directory, await self._every.get(), owner, uploading)
         receiving = await self._aside(_Receiving, keeper, service)
         try:
             await self._receive(request.receive, receiving)
@@ -207,7 +211,7 @@ class BatchRoutes:
         keeper = self._open()
         key = await self._identify(request)
         most = _whole(request, "limit", 20, MAX_LISTED)
-        found = await self._aside(keeper.directory.all)
+        found = await self._every.get()
         own = [one for one in found if _may_see(key, one.batch)]
         after = request.query_params.get("after", "")
         if after:
@@ -282,6 +286,9 @@ class BatchRoutes:
 
     # --- of all
 
+    async def _all(self) -> list[d.Found]:
+        return await self._aside(self._open().directory.all)
+
     def _open(self) -> BatchKeeper:
         if self._keeper is None:
             text = "this gateway keeps no batches; its option --batch-dir opens them"
@@ -315,11 +322,12 @@ def _owner(key: ApiKey | None) -> str:
     return "" if key is None else key.grant.digest
 
 
-def _check_limits(directory: d.BatchDirectory, owner: str, uploading: int) -> None:
-    directory.make()
+def _check_limits(
+    directory: d.BatchDirectory, every: list[d.Found], owner: str, uploading: int
+) -> None:
     if directory.spare_bytes() < 0:
         raise _disk_full()
-    use = directory.use_of(owner)
+    use = d.use_of(owner, every)
     if use.is_open + uploading > d.MAX_OPEN:
         text = f"{d.MAX_OPEN} batches of this key have not ended, the maximum"
         raise BadRequest("too_many_batches", text, retry_after_s=30)

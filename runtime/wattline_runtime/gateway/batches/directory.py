@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from errno import EACCES
 from pathlib import Path
 from threading import Lock as Mutex
@@ -102,12 +103,6 @@ class BatchDirectory:
             self._forget(batch_id)
             return None
 
-    def use_of(self, key: str) -> Use:
-        """What the batches of a key take."""
-        own = [one for one in self.all() if one.batch.key == key]
-        size_bytes = sum(one.batch.input_bytes + one.progress.output_bytes for one in own)
-        return Use(sum(one.progress.is_open for one in own), len(own), size_bytes)
-
     def spare_bytes(self) -> int:
         """Free space beyond the reserve."""
         return shutil.disk_usage(self.root).free - self._reserve_bytes
@@ -163,6 +158,13 @@ class BatchDirectory:
         except OSError:
             return
         f.remove(folder)
+
+
+def use_of(key: str, found: Iterable[Found]) -> Use:
+    """What the batches of a key take, of all that there are."""
+    own = [one for one in found if one.batch.key == key]
+    size_bytes = sum(one.batch.input_bytes + one.progress.output_bytes for one in own)
+    return Use(sum(one.progress.is_open for one in own), len(own), size_bytes)
 
 
 def _record_of(folder: Path) -> Batch:
