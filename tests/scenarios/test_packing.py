@@ -85,7 +85,7 @@ GPUs in use, it requests | booked, it requests | this month; | today; | need mor
 the site file no longer has queue gone | the site file no longer has account course
 account shared is for ben, not for ada | cannot be enforced: the site file has no [tariff]
 maps ben to no host account | its keeper cannot start tasks as other accounts
-waits for state: | waits for gpus: | waits for cpus: | waits for memory:
+waits for an available node: | waits for gpus: | waits for cpus: | waits for memory:
 waits for watts: | waits for cooling: | waits for reservation: | nodes found in one rack; waits for
 nodes found; waits for watts | resources are reserved for job
 waits for work of lower priority to end | to end in the quota of | reserved for others

@@ -4,7 +4,9 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
+from wattline import exits
 from wattline.client import Client
+from wattline.failures import ActFailed
 from wattline_protocol.lists.event_table import event_table
 from wattline_protocol.lists.kinds import Reading
 from wattline_protocol.views.site_views import EventView
@@ -18,6 +20,8 @@ def events(
     client: Client, *, follow: bool, lines: int, after: int | None, acts: bool, where: str
 ) -> Iterator[EventView]:
     """Events, oldest first; with a condition the newest that meet it."""
+    if lines < 0:
+        raise ActFailed(f"--lines {lines}: expected a whole number from 0", exits.USAGE)
     if not where:
         return client.events(after=after, newest=lines, follow=follow, acts=acts)
     return _meeting(client, where, follow=follow, lines=lines, after=after, acts=acts)
@@ -28,7 +32,7 @@ def _meeting(
 ) -> Iterator[EventView]:
     now_unix_s = time.time()
     meets = event_table(now_unix_s).where(where, Reading(now_unix_s)).matches
-    found = deque[EventView](maxlen=max(0, lines) if after is None else None)
+    found = deque[EventView](maxlen=lines if after is None else None)
     last = after or 0
     for event in client.events(after=after, newest=SEARCHED, acts=acts):
         last = event.seq

@@ -22,7 +22,7 @@ def jobs(
 ) -> tuple[JobView, ...]:
     """Pending and running jobs; with `all_jobs`, or a final state, the others too."""
     if lines is not None and lines < 0:
-        raise ActFailed("--lines: expected a whole number from 0", exits.USAGE)
+        raise ActFailed(f"--lines {lines}: expected a whole number from 0", exits.USAGE)
     users = (*user, client.me.user) if mine else user
     which = selection(user=users, where=where, **filters)  # type: ignore[arg-type]  # the table offers no others
     return client.jobs(which, ended=all_jobs or which.names_ended, limit=lines)

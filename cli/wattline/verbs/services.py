@@ -90,9 +90,9 @@ VERBS = (
     ),
     _verb(
         name="capacity",
-        help="Plan what a service will take by the hour of the week.",
-        details="Replicas, GPUs, watts, kWh and money for the load of the newest weeks times "
-        "--growth, and for twice of that (docs/serving-scale.md). Says what is not known. The "
+        help="Plan the capacity of a service by the hour of the week.",
+        details="Replicas, GPUs, watts, kWh and cost for the load of the newest weeks times "
+        "--growth, and for twice that (docs/serving-scale.md). What is not known is named. The "
         "service needs an SLO in its job, by which its replicas are measured.",
         act="wattline.acts.serving.capacity:capacity",
         show="wattline.show.serving.capacity:shown",

@@ -76,7 +76,8 @@ def _waits_for(trial: Trial, shape: Shape, stay: Stay, number: Ints, considered:
     if refused.name == "labels" and (absent := shape.labels - labels_of_any(trial.columns)):
         return f"no node has {labels_text(absent)}"
     lacking = _lacking(trial, shape, np.flatnonzero(considered & (number == last)), refused)
-    return f"waits for {refused.name}: {lacking}"
+    what = "an available node" if refused.name == "state" else refused.name
+    return f"waits for {what}: {lacking}"
 
 
 def gang_reason(

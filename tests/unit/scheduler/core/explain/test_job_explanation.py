@@ -219,7 +219,9 @@ def test_nobody_can_say_where_even_an_empty_site_would_not_do(h: Harness) -> Non
     h.do(Drain(h.node("a2").id))
     view = seen(h, h.submit(job().gpus(8)))
     assert view.start_unix_s is None
-    assert view.start_why.startswith("unknown: even with all running jobs removed: waits for state")
+    assert view.start_why.startswith(
+        "unknown: even with all running jobs removed: waits for an available node"
+    )
 
 
 def test_nobody_can_say_while_it_is_held_or_waits_for_others(h: Harness) -> None:
