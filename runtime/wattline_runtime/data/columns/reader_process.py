@@ -1,7 +1,9 @@
 """The process that reads files with columns, and what it could not read."""
 
+import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -31,8 +33,13 @@ class FileToRead(msgspec.Struct, frozen=True):
     at: str
 
     def open(self) -> BinaryIO:
-        """For reading."""
-        return open(self.at, "rb")  # noqa: PTH123 - its reader closes it
+        """For reading. Raises OSError, also for what has taken its place and is no file: a pipe
+        would block for ever."""
+        descriptor = os.open(self.at, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is no file any more")
+        return os.fdopen(descriptor, "rb")
 
 
 def read_summary(files: Iterable[FileToRead]) -> Summary:

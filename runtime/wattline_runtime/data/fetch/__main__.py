@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from wattline_runtime.data.fetch.serve import serve
+from wattline_runtime.data.fetch.strays import CHILDREN
 
 NICE = 19
 
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rate", type=int, default=0, help="bytes per second; 0 = no limit")
     options = parser.parse_args(argv)
     os.nice(NICE)
+    CHILDREN.adopt()
     with contextlib.suppress(OSError):  # the kernel, or a container, may not allow it
         psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     return serve(options.socket, options.cache_dir, options.cache_size, options.rate)

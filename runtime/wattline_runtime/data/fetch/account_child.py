@@ -15,6 +15,7 @@ import msgspec
 
 from wattline_runtime.data.fetch.frames import ReadFailed
 from wattline_runtime.data.fetch.opening import Opening
+from wattline_runtime.data.fetch.strays import CHILDREN
 
 STALL_S = 90.0
 """Without a byte for so long, a child is ended. Its store may hang; and tasks of its account may
@@ -35,14 +36,7 @@ class AccountChild:
         self.answers: BinaryIO = self._link.makefile("rb")
         try:
             with theirs:
-                self._child = subprocess.Popen(
-                    [sys.executable, "-I", "-m", module],
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    env=ENVIRONMENT,
-                    cwd="/",
-                    start_new_session=True,
-                )
+                self._child = CHILDREN.start(lambda: _started(module, theirs.fileno()))
         except OSError as error:
             self._disconnect()
             raise ReadFailed("away", f"its child cannot start: {error.strerror}") from error
@@ -76,7 +70,19 @@ class AccountChild:
         self._disconnect()
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(CLOSE_S)
+        CHILDREN.ended(self._child.pid)
 
     def _disconnect(self) -> None:
         self.answers.close()
         self._link.close()
+
+
+def _started(module: str, link: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-I", "-m", module],
+        stdin=link,
+        stdout=link,
+        env=ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+    )
