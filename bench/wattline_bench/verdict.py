@@ -9,6 +9,7 @@ import msgspec
 
 from wattline import exits
 from wattline.verbs.run import Outcome
+from wattline_bench.rig.sigterm import exit_at_sigterm
 
 P = ParamSpec("P")
 
@@ -29,7 +30,8 @@ def judged(measure: Measure[P]) -> Callable[P, Outcome]:
 
     @wraps(measure)
     def act(*args: P.args, **options: P.kwargs) -> Outcome:
-        found = measure(*args, **options)
+        with exit_at_sigterm():
+            found = measure(*args, **options)
         rows = found if isinstance(found, tuple) else (found,)
         missed = [sentence for row in rows for sentence in row.misses()]
         for sentence in missed:

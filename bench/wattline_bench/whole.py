@@ -10,6 +10,7 @@ import msgspec
 
 from wattline import exits
 from wattline.verbs.run import Outcome
+from wattline_bench.rig.sigterm import exit_at_sigterm
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -39,11 +40,27 @@ def measure() -> Iterator[Outcome]:
 def _run(name: str) -> Run:
     began_s = time.monotonic()
     command = [sys.executable, "-m", "wattline", "bench", name, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    status, figures, said = _ended(command)
     return Run(
         name=name,
-        is_kept=done.returncode == exits.OK,
+        is_kept=status == exits.OK,
         took_s=round(time.monotonic() - began_s, 1),
-        figures=msgspec.json.decode(done.stdout) if done.stdout else None,
-        said=done.stderr.strip(),
+        figures=msgspec.json.decode(figures) if figures else None,
+        said=said.strip(),
     )
+
+
+def _ended(command: list[str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a program; it gets SIGTERM where this process does."""
+    with (
+        exit_at_sigterm(),
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as program,
+    ):
+        try:
+            out, err = program.communicate()
+        except BaseException:
+            program.terminate()  # its own programs end with it; the block waits for it
+            raise
+    return program.returncode, out, err

@@ -1,9 +1,15 @@
 """The benchmark of dispatch itself, on a small scale: every job runs, every figure is there."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("cli-site")]
@@ -28,6 +34,31 @@ def test_fifty_jobs_go_through_singly_and_as_an_array() -> None:
     assert found["control_cpu_s_per_1000"] > 0
     assert set(found["profile"]) == {"scheduler", "agent", "keeper"}
     assert any("sqlite3" in line for line in found["profile"]["scheduler"])
+
+
+@pytest.mark.parametrize("words", [("bench", "agent"), ("bench",)])
+def test_a_benchmark_that_is_terminated_leaves_nothing(words: tuple[str, ...]) -> None:
+    with TemporaryDirectory(prefix="wl-") as folder:  # sockets have short paths
+        program = subprocess.Popen(
+            [sys.executable, "-m", "wattline", *words, "--json"],
+            env=os.environ | {"TMPDIR": folder},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while not _programs_in(folder):
+                assert program.poll() is None
+                time.sleep(0.05)
+        finally:
+            program.terminate()
+        assert program.wait() == 128 + signal.SIGTERM
+        assert not _programs_in(folder)
+        assert not list(Path(folder).iterdir())
+
+
+def _programs_in(folder: str) -> list[str]:
+    lines = (" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
+    return [line for line in lines if folder in line]
 
 
 def test_a_peer_that_is_not_installed_is_named_with_what_brings_it(

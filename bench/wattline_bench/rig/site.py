@@ -156,13 +156,21 @@ class LiveSite:
         return (self._folder / "scheduler.log").read_text(encoding="utf-8", errors="replace")
 
     def ready(self) -> Self:
-        """Wait until it answers. Raises RuntimeError with its log when it does not."""
+        """Wait until it answers. Raises RuntimeError with its log when it does not; then it has
+        ended."""
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _wait(self) -> None:
         until_s = time.monotonic() + READY_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until_s:
                 raise RuntimeError(f"the scheduler does not answer:\n{self.log()[-2000:]}")
             time.sleep(LOOK_S)
-        return self
 
     def _answers(self) -> bool:
         with Client(self.operator) as client:
@@ -208,8 +216,7 @@ class LiveSite:
 
 @contextmanager
 def live_site(site: Site) -> Iterator[LiveSite]:
-    """A site that serves, in a folder that is gone afterwards, also when this is told to stop."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """A site that serves, in a folder that is gone afterwards."""
     with TemporaryDirectory(prefix="wattline-bench-") as folder:
         live = LiveSite(Path(folder), site)
         try:

@@ -180,9 +180,7 @@ def named(text: str, model: str) -> tuple[str, ...]:
 
 
 def measure_beside(names: Sequence[str], model: str, seconds: float) -> tuple[Figures, ...]:
-    """Each load of each server for `seconds` in all, of MiniLM in each round. Servers end with it,
-    also where it is terminated."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    """Each load of each server for `seconds` in all, of MiniLM in each round."""
     task = TASKS[model]
     expected = None if model == NOOP else _expected()
     round_s = seconds / task.rounds_in_load

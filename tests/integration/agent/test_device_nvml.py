@@ -312,6 +312,7 @@ collector.close()
 def test_no_write_lifts_a_limit_of_a_bmc_where_the_last_writer_wins(node: NodeDir) -> None:
     """Neither the probe, nor persistence that is put back on, nor a cap above it."""
     code = """
+from wattline_sim.statefile import open_state
 gpu = open_state(node / "nvml.state").gpus[1]
 control.oob_cap(node, 1, 350.0, last_writer_wins=True)
 collector = open_collector(LIBRARY, SYSFS)
