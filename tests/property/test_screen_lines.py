@@ -29,7 +29,7 @@ def panels(site: SiteView, width: int, height: int) -> list[Line]:
     found: list[Line] = [*tree_lines(rows, Tree(), sparks, NOON, width, height)]
     for key in KEYS:
         cell = cell_by(key, owners)
-        found += [*fleet_lines(racks, cell, width, height), overview_line(racks, cell, width)]
+        found += [*fleet_lines(racks, cell, width, height), overview_line(racks, key, cell, width)]
     found += attention_lines(attention_entries(site), None, width, height)
     found += queue_lines(queued_jobs(site), None, NOON, width, height)
     return found

@@ -411,12 +411,12 @@ def totals(racks: Sequence[Rack]) -> str:
     return f"{many(gpus, 'GPU')}: {', '.join(parts)}"
 
 
-def overview_line(racks: Sequence[Rack], cell: Cell, width: int) -> Line:
-    """The whole fleet on one line of a small screen."""
+def overview_line(racks: Sequence[Rack], key: Key, cell: Cell, width: int) -> Line:
+    """The whole fleet on one line of a small screen, after the name of what cells show."""
     if not racks:
         return _no_nodes(width)
     text = totals(racks)
-    name = "fleet  "
+    name = f"{key}  "
     spare = min(20, width - len(name) - cell_len(text) - 1)
     cells = [piece for rack in racks for node in rack.nodes for piece in cells_of(node, cell)]
     bar = summary_bar(cells, spare)

@@ -79,6 +79,11 @@ def width_of(of: Line) -> int:
     return sum(cell_len(text) for text, _ in of)
 
 
+def used_cells(of: Line) -> int:
+    """Its cells without the blanks at its end."""
+    return cell_len("".join(text for text, _ in of).rstrip())
+
+
 def fitted(of: Line, width: int) -> Line:
     """The line in at most `width` cells, with neighbours of one role joined."""
     pieces = [(visible_line(text), role) for text, role in of if text]

@@ -1,6 +1,7 @@
 """The fleet: a cell a GPU, or a summary a rack."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 from wattline_protocol.views.site_views import JobView, NodeView
 from wattline_tui.render.fleet import (
@@ -17,7 +18,7 @@ from wattline_tui.render.fleet import (
     owners_of,
     racks_of,
 )
-from wattline_tui.render.lines import Line, with_more
+from wattline_tui.render.lines import Line, ends, used_cells, with_more
 from wattline_tui.widgets.panel import Panel
 
 
@@ -57,13 +58,24 @@ class FleetPanel(Panel):
         owners = owners_of(self._jobs) if self.key == "owner" else {}
         cell = cell_by(self.key, owners)
         if height == 1:
-            return [overview_line(self._racks, cell, width)]
+            return [overview_line(self._racks, self.key, cell, width)]
         layout = layout_of(self._racks, width, height)
         self._blocks.begin((self.key, owners), layout)
         below = fleet_height(self._racks, layout) - self._first - height
         block = self._blocks.lines
         shown = fleet_lines(self._racks, cell, width, height, self._first, block=block)
-        return with_more(shown, self._first, below, width)
+        return with_more(self._with_key(shown, width), self._first, below, width)
+
+    def _with_key(self, shown: Sequence[Line], width: int) -> list[Line]:
+        """What cells show, at the right of the first line that has room for it: without a frame no
+        title says it."""
+        lines, key = list(shown), f" {self.key}"
+        is_framed = self.size != self.outer_size
+        if self._racks and not is_framed:
+            spare = (at for at, one in enumerate(lines) if used_cells(one) + len(key) <= width)
+            for at in islice(spare, 1):
+                lines[at] = ends(lines[at], ((key, "muted"),), width)
+        return lines
 
     def lines_at(self, width: int, height: int) -> int:
         """Lines of all racks in a panel of that size."""

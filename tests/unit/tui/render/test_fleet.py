@@ -96,7 +96,7 @@ def test_of_a_site_too_large_to_list_gpus_the_busy_ones_show() -> None:
 def test_sums_add_up() -> None:
     assert totals(racks_of(busy_site().nodes)) == "32 GPUs: 22 busy, 2 idle, 8 drained"
     assert totals([]) == "0 GPUs: 0 busy, 0 idle"
-    line = overview_line(racks_of(busy_site().nodes), cell_by("power", {}), 60)
+    line = overview_line(racks_of(busy_site().nodes), "power", cell_by("power", {}), 60)
     assert width_of(line) <= 60
 
 
