@@ -83,6 +83,18 @@ async def test_a_text_is_found_before_what_is_in_view() -> None:
         assert said == ["“nowhere” is not in what is shown; b reads what is before."]
 
 
+async def test_a_log_that_does_not_grow_any_more_is_not_followed() -> None:
+    app = TopApp(PlayedFeed(busy_site()))
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, 1)
+        log = screen.query_one(LogPane)
+        assert str(log.border_subtitle) == "following"
+        details = screen.details
+        assert details is not None
+        screen.show_details(msgspec.structs.replace(details, state="FAILED"), NOON)
+        assert str(log.border_subtitle) == "its job has ended"
+
+
 async def test_a_pending_job_says_why_in_place_of_its_log() -> None:
     site = busy_site()
     jobs = [msgspec.structs.replace(one, attempt_count=int(one.id != 3)) for one in site.jobs]

@@ -14,7 +14,7 @@ from wattline_protocol.ids import JobId, TaskNo
 from wattline_protocol.text.moments import when
 from wattline_protocol.text.visible import visible_line
 from wattline_protocol.text.wording import counted, digits, energy, usd
-from wattline_protocol.views.site_views import ExplainView, JobView
+from wattline_protocol.views.site_views import ENDED_STATES, ExplainView, JobView
 from wattline_protocol.wire.client_messages import Log
 from wattline_protocol.wire.task_reports.run_records import FetchRecord, RunReport
 from wattline_tui.actions import Place, bindings
@@ -113,7 +113,9 @@ class JobScreen(SiteScreen):
 
     def show_details(self, job: JobView, now_unix_s: float) -> None:
         """Draw the job with its attempts."""
-        self.details, self._now_s = job, now_unix_s
+        before, self.details, self._now_s = self.details, job, now_unix_s
+        if before is None or before.state != job.state:
+            self._title_log(self.log_place.attempt)
         self.query_one("#facts", Facts).show(facts_of(job, now_unix_s))
         self.query_one("#attempts", ListTable).show(attempt_rows(job), now_unix_s)
         self._fit_attempts()
@@ -310,7 +312,9 @@ class JobScreen(SiteScreen):
         name = f"task {self.shown_task}" if self.shown_rank is None else f"rank {self.shown_rank}"
         pane.border_title = f"log of {name}{of}"
         before = f"{pane.begin:,} bytes before: b · " if pane.begin else ""
-        state = self._no_log or ("following" if pane.follows else "not following")
+        has_ended = self.details is not None and self.details.state in ENDED_STATES
+        following = "following" if pane.follows else "not following"
+        state = self._no_log or ("its job has ended" if has_ended else following)
         pane.border_subtitle = Content(visible_line(f"{before}{state}"))
 
     # --- attempts ---------------------------------------------------------------------------
