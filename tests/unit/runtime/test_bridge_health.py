@@ -116,6 +116,8 @@ def table(*rows: tuple[str, int, str, int]) -> str:
 
 
 LOOPBACK, ANY, ELSEWHERE, ANY_6 = "0100007F", "0" * 8, "0200007F", "0" * 32
+MAPPED = "0000000000000000FFFF00000100007F"
+OWN = 5
 
 
 @pytest.mark.parametrize(
@@ -123,12 +125,23 @@ LOOPBACK, ANY, ELSEWHERE, ANY_6 = "0100007F", "0" * 8, "0200007F", "0" * 32
     [
         ([(LOOPBACK, 80, "0A", 7)], [], 7),
         ([(LOOPBACK, 81, "0A", 7), (LOOPBACK, 80, "01", 7)], [], None),
-        ([(LOOPBACK, 80, "0A", 0)], [(ANY_6, 80, "0A", 7)], None),
-        ([(ELSEWHERE, 80, "0A", 7), (ANY, 80, "0A", 0)], [], None),
+        ([(LOOPBACK, 80, "0A", OWN)], [(ANY_6, 80, "0A", 7)], None),
+        ([(ELSEWHERE, 80, "0A", 7), (ANY, 80, "0A", OWN)], [], None),
         ([], [(ANY_6, 80, "0A", 7)], 7),
+        ([(ANY, 80, "0A", OWN)], [(MAPPED, 80, "0A", 7)], 7),
+        ([(LOOPBACK, 80, "0A", 0)], [], None),
         ([], [], None),
     ],
-    ids=["its", "no-listener", "no-more-of-ipv6", "not-of-loopback", "both", "none"],
+    ids=[
+        "its",
+        "no-listener",
+        "no-more-of-ipv6",
+        "not-of-loopback",
+        "both",
+        "mapped",
+        "root",
+        "none",
+    ],
 )
 @pytest.mark.skipif(sys.byteorder != "little", reason="addresses as on x86 and ARM")
 def test_the_listener_that_the_kernel_prefers_counts(
@@ -141,5 +154,5 @@ def test_the_listener_that_the_kernel_prefers_counts(
     (tmp_path / "tcp").write_text(table(*tcp))
     (tmp_path / "tcp6").write_text(table(*tcp6))
     monkeypatch.setattr(port_owner, "TABLES", tmp_path)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: OWN)
     assert port_owner.other_account(80) == uid

@@ -58,10 +58,12 @@ class Children:
 
 
 def _end(stray: psutil.Process) -> None:
-    """With all its descendants, as they are now; those that they start meanwhile, at the next."""
+    """With all its descendants, as they are now; those that they start meanwhile, at the next. One
+    that has become another account's, as by sudo, may be out of reach: the others end all the same.
+    """
     with suppress(psutil.NoSuchProcess):
         for process in (stray, *stray.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 process.kill()
     with suppress(ChildProcessError):
         os.waitpid(stray.pid, os.WNOHANG)

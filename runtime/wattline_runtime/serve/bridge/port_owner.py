@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 TABLES = Path("/proc/net")
+ROOT = 0
 LISTENS = "0A"
 """State of a socket that listens (TCP_LISTEN)."""
 
@@ -20,14 +21,15 @@ _MAPPED, _ANY_6 = bytes(10) + b"\xff\xff" + _LOOPBACK, bytes(16)
 
 
 def other_account(port: int) -> int | None:
-    """The account (uid) that takes connections to 127.0.0.1 at this port, if that is not this
-    process's own. None also where nobody listens, and where there are no such tables."""
+    """The account (uid) that takes connections to 127.0.0.1 at this port, if that is neither this
+    process's own nor root, which may listen for a container and could read all anyway. None also
+    where nobody listens, and where there are no such tables."""
     found = dict[bytes, set[int]]()
     for address, uid in (*_listening("tcp", port), *_listening("tcp6", port)):
         found.setdefault(address, set()).add(uid)
     # The kernel prefers them in this order.
-    uids = next((found[one] for one in (_LOOPBACK, _ANY, _MAPPED, _ANY_6) if one in found), set())
-    return min(uids - {os.geteuid()}, default=None)
+    uids = next((found[one] for one in (_LOOPBACK, _MAPPED, _ANY, _ANY_6) if one in found), set())
+    return min(uids - {os.geteuid(), ROOT}, default=None)
 
 
 def _listening(table: str, port: int) -> Iterator[tuple[bytes, int]]:

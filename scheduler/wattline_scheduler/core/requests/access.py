@@ -2,6 +2,8 @@
 a run, since the site file may have changed since a job was accepted.
 """
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Literal
 
 import msgspec
@@ -17,16 +19,17 @@ from wattline_protocol.text.toml_fields import nearest
 from wattline_protocol.text.wording import listed
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.lifecycle.usage_limits import never_reached
+from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
 
 DEFAULT_QUEUE = "default"
 """Queue of jobs that specify none; it needs no entry in the site file."""
 
-"""Maximum number of users or of known names listed in one sentence."""
-
 What = Literal["queue", "account"]
 Gate = Literal["queue", "account", "run_as", "cost", "gateway"]
+Bar = tuple[Gate, str] | None
+"""The gate that bars a job from starting, and the reason; None = not barred."""
 
 
 def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
@@ -50,7 +53,7 @@ def not_allowed(state: State, owner: UserName, spec: JobSpec) -> Denied | None:
     return None
 
 
-def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | None:
+def barred(state: State, owner: UserName, spec: JobSpec) -> Bar:
     """Returns the gate that bars an accepted job from starting, and the reason; None = not barred.
 
     A job is barred if its queue or account no longer exists or is closed to its user, if its user
@@ -79,8 +82,8 @@ def barred(state: State, owner: UserName, spec: JobSpec) -> tuple[Gate, str] | N
 def _no_gateway(state: State) -> str:
     """Why a worker would have none to connect to; empty = it has, or no member was seen yet."""
     names = [gateway.name for gateway in state.site.gateways]
-    enrolled = {one.name for one in state.members.values() if one.role == "gateway"}
-    if not state.members or not enrolled.isdisjoint(names):
+    known = [state.members[name] for name in names if name in state.members]
+    if not state.members or any(one.role == "gateway" for one in known):
         return ""
     if not names:
         return "the site file has no [[gateway]] for its workers"
@@ -184,28 +187,32 @@ def _queue(state: State, spec: JobSpec) -> Queue | None:
 
 def apply_site_file(state: State, now: Now) -> None:
     """Sets the bar of every job by the current site file, at the start of a run."""
-    known: dict[tuple[object, ...], tuple[Gate, str] | None] = {}
-    for job in state.work.jobs.values():
-        owner, spec = job.record.owner, job.spec
-        has_cost, is_worker = bool(spec.limits.cost_usd), needs_gateway(spec)
-        alike = owner, spec.account, spec.queue, has_cost, is_worker
-        if alike not in known:
-            known[alike] = barred(state, owner, spec)
-        job.barred = known[alike]
-        if job.barred is not None:
+    for job, bar in _bars(state, state.work.jobs.values()):
+        job.barred = bar
+        if bar is not None:
             state.work.requeue(job)
     _report_uncounted(state, now)
 
 
 def apply_members(state: State) -> None:
     """Sets the bar of open services anew, once members were seen."""
-    for jobs in state.work.services.open().values():
-        for job in jobs:
-            bar = barred(state, job.record.owner, job.spec)
-            if bar != job.barred:
-                job.barred = bar
-                state.work.requeue(job)
-                state.wants_plan = True
+    for job, bar in _bars(state, chain.from_iterable(state.work.services.open().values())):
+        if bar != job.barred:
+            job.barred = bar
+            state.work.requeue(job)
+            state.wants_plan = True
+
+
+def _bars(state: State, jobs: Iterable[Job]) -> Iterator[tuple[Job, Bar]]:
+    """Each job with its bar, evaluated once for those alike: a user may have 50,000."""
+    known: dict[tuple[object, ...], Bar] = {}
+    for job in jobs:
+        owner, spec = job.record.owner, job.spec
+        has_cost, is_worker = bool(spec.limits.cost_usd), needs_gateway(spec)
+        alike = owner, spec.account, spec.queue, has_cost, is_worker
+        if alike not in known:
+            known[alike] = barred(state, owner, spec)
+        yield job, known[alike]
 
 
 def _report_uncounted(state: State, now: Now) -> None:

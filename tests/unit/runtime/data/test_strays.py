@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
 from wattline_runtime.data.columns.reader_process import FileToRead, read_summary
+from wattline_runtime.data.fetch import strays
 
 PROGRAM = """
 import os, subprocess, sys, time
@@ -48,6 +52,25 @@ def test_what_a_child_has_left_behind_ends_with_it_and_what_others_run_does_not(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.returncode) == ("2 2\n", 0), done.stderr
+
+
+def test_a_stray_out_of_reach_keeps_none_below_it_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 1000 & echo; wait"], stdout=subprocess.PIPE) as top:
+        assert top.stdout is not None
+        top.stdout.readline()
+        (below,) = psutil.Process(top.pid).children()
+        kill = psutil.Process.kill
+
+        def killed(process: psutil.Process) -> None:
+            if process.pid == top.pid:
+                raise psutil.AccessDenied(process.pid)
+            kill(process)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(psutil.Process, "kill", killed)
+            strays._end(psutil.Process(top.pid))
+        assert top.wait(30) == 0, "the shell ends after what it waited for"
+        assert not below.is_running()
 
 
 def test_a_pipe_in_place_of_a_file_with_columns_is_named_and_not_waited_for(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ import pytest
 from support.core.harness import Harness, joined
 from support.core.parts import explain_job
 from support.core.sites import JobBuilder, job, site
-from wattline_protocol.ids import JobId
+from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.http_server import WORKER_MODULE, needs_gateway
 from wattline_protocol.job.spec import HttpServer, JobSpec, ServiceSpec
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.events import MembersSeen
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests import access
 from wattline_scheduler.records import MemberRecord
 
 ADMIN = MemberRecord("admin", "admin", "A" * 40)
@@ -53,6 +55,31 @@ def test_it_waits_over_a_restart_and_other_services_and_members_do_not_matter() 
     h.join()
     assert state_and_reason(h, plain) == ("RUNNING", "")
     assert h.job(number).barred == ("gateway", WAITS), "the site file names no such gateway"
+
+
+def test_members_are_compared_once_for_all_services_that_are_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    h = started()
+    h.handle(MembersSeen((ADMIN,)))
+    numbers = [h.submit(job(f"s{n}").service(1).command(*WORKER)) for n in range(5)]
+    plain, evaluated, barred = h.submit(job("plain").service(1)), list[str](), access.barred
+
+    def counting(state: State, owner: UserName, spec: JobSpec) -> access.Bar:
+        evaluated.append(spec.name)
+        return barred(state, owner, spec)
+
+    monkeypatch.setattr(access, "barred", counting)
+    h.handle(MembersSeen((ADMIN, GATEWAY)))
+    assert evaluated == ["s0", "plain"]
+    assert [h.job(number).barred for number in (*numbers, plain)] == [None] * 6
+
+
+def test_a_member_with_the_name_of_a_gateway_and_another_role_is_none() -> None:
+    h = started()
+    h.handle(MembersSeen((ADMIN, MemberRecord("gw", "submitter", "S" * 40))))
+    number = h.submit(job().service(1).command(*WORKER))
+    assert state_and_reason(h, number) == ("PENDING", WAITS)
 
 
 def test_a_site_file_without_a_gateway_says_so() -> None:
