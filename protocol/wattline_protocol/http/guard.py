@@ -216,15 +216,13 @@ class GuardedHttp(asyncio.Protocol):
         self._client = None if guard.is_proxy(self._address) else client_key(self._address)
         self._is_admitted = guard.admits(self._client, self._address)
         if not self._is_admitted:
-            self._reject(cast("asyncio.WriteTransport", transport))
+            refused = cast("asyncio.WriteTransport", transport)
+            refused.write(TOO_MANY)
+            refused.close()
             return
         super().connection_made(transport)
         self._since_s = asyncio.get_running_loop().time()
         guard.opened(self)
-
-    def _reject(self, transport: asyncio.WriteTransport) -> None:
-        transport.write(TOO_MANY)
-        transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop counting the connection."""
@@ -410,15 +408,28 @@ class GuardedHttp(asyncio.Protocol):
             return
         self.guard.count(reason, self._address)
         self._is_closing, self._since_s = True, asyncio.get_running_loop().time()
-        cycle = self.cycle
-        is_answered = cycle is not None and cycle.more_body and cycle.response_started
-        if not text or is_answered:
+        if not text or not self._may_refuse():
             self.transport.abort()
             return
         is_idle = reason == "headers_too_slow" and not self._bytes
         if not is_idle and not self.transport.is_closing():
             self.transport.write(_refusal(reason, text))
         self.transport.close()
+
+    def _may_refuse(self) -> bool:
+        """Whether a refusal would be read as an answer to what is being received."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return cycle is None or not cycle.more_body
+        return cycle.more_body and not cycle.response_started and not getattr(self, "pipeline", ())
+
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn, where nothing else is answered: what is malformed may end an early answer."""
+        refusing: Any = super()
+        if self._may_refuse():
+            refusing.send_400_response(msg)
+        else:
+            self.transport.close()
 
 
 def guarded(protocol: type[asyncio.Protocol], guard: HttpGuard) -> type[asyncio.Protocol]:

@@ -118,7 +118,7 @@ def _other_routes(
     async def metrics(_: Request) -> Response:
         return Response(await pages.get(), media_type=CONTENT_TYPE)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/services", services),
             Route("/healthz", health),
@@ -127,6 +127,8 @@ def _other_routes(
         ],
         exception_handlers={HTTPException: _http_error, BadRequest: _bad_request},
     )
+    app.router.redirect_slashes = False  # it would redirect to whatever host the client names
+    return app
 
 
 def _services_body(snapshot: Snapshot, router: Router, seen: frozenset[str] | None) -> bytes:

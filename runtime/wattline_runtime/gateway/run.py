@@ -17,6 +17,7 @@ import zmq
 from starlette.types import ASGIApp
 
 from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guarded
+from wattline_protocol.http.held_bodies import without_held_bodies
 from wattline_protocol.http.limits import networks
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway.access.abuse import AbuseWatch, watch_abuse
@@ -236,7 +237,7 @@ def _note_refused(reasons: dict[Reason, int], address: str) -> None:
 
 def _uvicorn_config(app: ASGIApp, config: GatewayConfig, guard: HttpGuard) -> uvicorn.Config:
     return uvicorn.Config(
-        behind_proxies(app, guard),
+        without_held_bodies(behind_proxies(app, guard)),
         interface="asgi3",
         http=guarded(http_protocol(), guard),
         lifespan="off",

@@ -201,6 +201,27 @@ def test_a_body_that_drips_is_not_waited_for(stack: Stack, connect: Connect) -> 
     assert b'"reason":"body_too_slow"' in heard
 
 
+def test_an_answer_before_a_body_that_is_held_back_is_the_last_of_its_connection(
+    stack: Stack, connect: Connect
+) -> None:
+    stack.start_gateway(*SMALL)
+    connection = connect(ATTACKER)
+    held = (
+        b"POST /healthz HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 63\r\n\r\n"
+    )
+    connection.sendall(held)
+    heard = rest(connection)
+    assert heard.startswith(b"HTTP/1.1 405 ")
+    assert b"connection: close" in heard.lower()
+
+
+@pytest.mark.parametrize("path", ["/v1/services/", "/healthz/", "/v1/batches/"])
+def test_no_route_redirects_to_a_host_that_the_client_names(stack: Stack, path: str) -> None:
+    stack.start_gateway()
+    answer = httpx.get(stack.url(path), headers={"host": "other.example"})
+    assert (answer.status_code, answer.json()["error"]["reason"]) == (404, "no_route")
+
+
 def test_a_body_that_was_refused_is_not_read_for_ever(stack: Stack, connect: Connect) -> None:
     stack.start_gateway(*SMALL)
     connection = connect(ATTACKER)

@@ -31,7 +31,7 @@ from wattline_protocol.wire.client_messages import (
     Submit,
     Submitted,
 )
-from wattline_scheduler.shell.http_api.http_server import LIMITS
+from wattline_scheduler.shell.http_api.http_server import LIMITS, METRICS
 
 TOKEN = "a-token-of-more-than-twenty-characters"
 PATH = "/v1/grid-events"
@@ -203,6 +203,8 @@ def test_other_routes_are_named(door: httpx.Client) -> None:
         ("GET", "/", 404),
         ("PUT", PATH, 405),
         ("DELETE", f"{PATH}/nothing", 404),
+        ("GET", f"{PATH}/", 404),
+        ("GET", f"{METRICS}/", 404),
     ):
         answer = door.request(method, path)
         assert answer.status_code == status
@@ -290,3 +292,32 @@ def test_a_body_that_does_not_come_and_a_long_header_are_refused(
     assert rest(long).startswith(b"HTTP/1.1 431 ")
     assert rest(late).startswith(b"HTTP/1.1 408 ")
     assert door.get(PATH).status_code == 200
+
+
+def test_an_answer_before_a_body_that_is_held_back_is_the_last_of_its_connection(
+    connect: Callable[[], socket.socket],
+) -> None:
+    """What follows may be a request of another client, behind a proxy that shares connections."""
+    connection = connect()
+    connection.sendall(
+        b"POST /v1/grid-events HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+        b"content-length: 63\r\n\r\n"
+    )
+    heard = rest(connection)
+    assert heard.startswith(b"HTTP/1.1 401 ")
+    assert b"connection: close" in heard.lower()
+
+
+def test_a_malformed_chunk_behind_an_early_answer_ends_the_connection_without_an_error(
+    connect: Callable[[], socket.socket], scheduler: SchedulerProcess
+) -> None:
+    connection = connect()
+    connection.sendall(
+        b"POST /v1/grid-events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    first = connection.recv(65536)
+    connection.sendall(b"no chunk\r\n")
+    heard = first + rest(connection)
+    assert (heard.count(b"HTTP/1.1 "), heard[:13]) == (1, b"HTTP/1.1 401 ")
+    scheduler.stop()
+    assert not [one for one in scheduler.lines if "Traceback" in str(one)]

@@ -27,7 +27,7 @@ class Memory(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.2", 1), "sockname": ("127.0.0.1", 80)})
         self.sent = b""
-        self.is_aborted = False
+        self.is_aborted = self.is_closed = False
 
     def write(self, data: Any) -> None:
         self.sent += data
@@ -35,7 +35,9 @@ class Memory(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.is_closed = True
+
     def abort(self) -> None:
         self.is_aborted = True
 
@@ -162,3 +164,46 @@ def test_a_body_that_has_not_come_when_the_server_stops_is_refused_and_cleaned_u
     assert transport.is_aborted == is_started
     assert transport.sent.startswith(b"HTTP/1.1 200" if is_started else b"HTTP/1.1 503")
     assert is_started or b'"reason":"stopping"' in transport.sent
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("kind", [H11Protocol, HttpToolsProtocol])
+@pytest.mark.parametrize(
+    ("request_", "is_whole", "statuses"),
+    [(CHUNKED, True, [b"200"]), (CHUNKED, False, [b"200"]), (GET, True, [b"200", b"400"])],
+    ids=["answered-early", "being-answered", "behind-an-answer"],
+)
+def test_what_is_malformed_is_refused_only_where_nothing_else_is_answered(
+    kind: type[asyncio.Protocol], request_: bytes, statuses: list[bytes], *, is_whole: bool
+) -> None:
+    """h11 raises an error for an answer that it does not expect; httptools sends it."""
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{", "more_body": True})
+        while not is_whole and (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.body", "body": b"}"})
+
+    async def run() -> tuple[bytes, bool]:
+        protocol = guarded(kind, HttpGuard(HttpLimits()))
+        config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
+        config.load()
+        made: Any = protocol
+        connection, transport = made(config, ServerState(), {}), Memory()
+        connection.connection_made(transport)
+        for one in (request_, b"no chunk\r\n\r\n"):
+            connection.data_received(one)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+        is_closed = transport.is_closed
+        connection.connection_lost(None)
+        await asyncio.sleep(0)
+        return transport.sent, is_closed
+
+    sent, is_closed = asyncio.run(run())
+    assert [one[:3] for one in sent.split(b"HTTP/1.1 ")[1:]] == statuses
+    assert is_closed

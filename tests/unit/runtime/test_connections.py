@@ -428,34 +428,6 @@ def test_this_release_of_uvicorn_needs_no_timers_and_an_unknown_one_keeps_its_ow
     assert without_timers(Other) is Other
 
 
-HELD = b"POST /first HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: 63\r\n\r\n"
-
-
-def test_a_body_that_was_never_asked_for_is_no_request_of_another_client() -> None:
-    async def refusing(_: Scope, __: Receive, send: Send) -> None:
-        await send_answer(send, 401, NAMED, BODY, is_last=False)
-
-    transport = written(refusing, HELD)
-    answer = b"".join(transport.writes)
-    assert answer.startswith(b"HTTP/1.1 401 ")
-    assert b"connection: close" in answer
-    assert transport.is_closed
-
-
-@pytest.mark.parametrize("is_asked", [True, False])
-def test_a_body_that_its_client_has_sent_leaves_the_connection_open(*, is_asked: bool) -> None:
-    """Whether or not it waited until it was asked for."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        data = await read_body(scope, receive, 99, BodyMemory())
-        await send_answer(send, 200, NAMED, data, is_last=False)
-
-    data = [HELD, bytes(63)] if is_asked else [HELD + bytes(63)]
-    transport = written(app, *data, request())
-    assert b"".join(transport.writes).count(b"HTTP/1.1 200 OK") == 2
-    assert not transport.is_closed
-
-
 @pytest.mark.parametrize("is_together", [True, False])
 @pytest.mark.parametrize("framing", ["content-length: 63", "transfer-encoding: chunked"])
 def test_a_body_behind_an_upgrade_is_no_request(framing: str, *, is_together: bool) -> None:

@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from wattline_runtime.gateway.connections.direct import CLOSE
 
@@ -29,16 +29,8 @@ def http_protocol() -> type[asyncio.Protocol]:
     if find_spec("httptools") is None:
         h11: type[asyncio.Protocol] = import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         return h11
-    impl = import_module("uvicorn.protocols.http.httptools_impl")
-    return without_upgrades(without_timers(without_held_bodies(impl)))
-
-
-def without_held_bodies(impl: Any) -> type[asyncio.Protocol]:
-    """uvicorn's class, where nothing behind a request whose body was never asked for is read as
-    that body. `impl`: its module."""
-    last = type("LastUnlessAsked", (_LastUnlessAsked, impl.RequestResponseCycle), {})
-    fixed = {"last_unless_asked": last}
-    return type("WithoutHeldBodies", (_WithoutHeldBodies, impl.HttpToolsProtocol), fixed)
+    httptools = import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
+    return without_upgrades(without_timers(httptools))
 
 
 def without_timers(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
@@ -98,42 +90,6 @@ class _WithoutUpgrades:
         self.app = app
         if self.cycle is not None:
             self.cycle.keep_alive = False
-
-
-class _LastUnlessAsked:
-    """Precedes uvicorn's class of a request with `Expect: 100-continue`."""
-
-    waiting_for_100_continue: bool
-    more_body: bool
-    body: bytearray
-    keep_alive: bool
-
-    async def send(self, message: Message) -> None:
-        """As uvicorn, but an answer that precedes the body is the last one of the connection."""
-        if self.waiting_for_100_continue and self.more_body and not self.body:
-            self.keep_alive = False
-        sending: Any = super()
-        await sending.send(message)
-
-
-class _WithoutHeldBodies:
-    """Precedes the class of httptools, whose attributes it uses.
-
-    A client with `Expect: 100-continue` holds its body back until it is asked for. Once it has an
-    answer it may leave the body out: the next request, of another client where a proxy shares its
-    connections, would be read as that body.
-    """
-
-    last_unless_asked: type[Any]
-    expect_100_continue: bool
-    cycle: Any
-
-    def on_headers_complete(self) -> None:
-        """As uvicorn."""
-        complete: Any = super()
-        complete.on_headers_complete()
-        if self.expect_100_continue and self.cycle is not None:
-            self.cycle.__class__ = self.last_unless_asked
 
 
 class _WithoutTimers:

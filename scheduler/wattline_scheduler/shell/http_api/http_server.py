@@ -25,6 +25,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wattline_protocol.http.guard import HttpGuard, Reason, guarded
+from wattline_protocol.http.held_bodies import without_held_bodies
 from wattline_protocol.http.limits import HttpLimits
 from wattline_protocol.http.server import GuardedServer
 from wattline_protocol.site.model import HttpApi
@@ -78,7 +79,8 @@ class HttpServer:
         guard = HttpGuard(LIMITS, note=_note_refused)
         self._server = _Server(
             uvicorn.Config(
-                api_app(bridge, api),
+                without_held_bodies(api_app(bridge, api)),
+                interface="asgi3",
                 http=guarded(H11Protocol, guard),
                 loop="asyncio",
                 ws="none",
@@ -113,7 +115,7 @@ class HttpServer:
 def api_app(bridge: Bridge, api: HttpApi) -> Starlette:
     """The routes."""
     guard = _Guard(api, bridge)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(PATH, guard(_add(bridge)), methods=["POST"]),
             Route(PATH, guard(_list(bridge)), methods=["GET"]),
@@ -122,6 +124,8 @@ def api_app(bridge: Bridge, api: HttpApi) -> Starlette:
         ],
         exception_handlers={HTTPException: _no_route},
     )
+    app.router.redirect_slashes = False  # it would redirect to whatever host the client names
+    return app
 
 
 class _Guard:
