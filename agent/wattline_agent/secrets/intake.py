@@ -3,9 +3,11 @@
 The scheduler has checked the permission. A message may still be for another entry, or an old one
 that is replayed: node, user, entry and a time are therefore inside the sealed value. It is stored
 only within `FRESH_S` of that time by this node's clock, and only if no newer value was stored or
-removed since.
+removed since. A time on record that this clock would not admit was noted while it was ahead: it is
+lowered to the latest that is admitted, so that the entry can be put again after `FRESH_S`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +74,7 @@ class Intake:
         if (secret.node, secret.user, secret.entry) != (self._node, message.user, message.entry):
             return "it was sealed for another node, user or entry"
         times = self._load()
-        newest_us = times.newest_us.get(name, 0)
+        newest_us = self._newest_us(times, name)
         if secret.sealed_unix_us == newest_us and self._has(message, secret.value):
             return ""  # a client repeats a request whose answer was lost
         if problem := self._is_stale(newest_us, secret.sealed_unix_us):
@@ -91,9 +93,18 @@ class Intake:
         name = f"{message.user}/{message.entry}"
         times = self._load()
         now_us = round(self._unix_s() * US_PER_S)
-        self._note(times, name, max(now_us, times.newest_us.get(name, 0)))
+        self._note(times, name, max(now_us, self._newest_us(times, name)))
         self._store.remove(message.user, message.entry)
         return ""
+
+    def _newest_us(self, times: _Times, name: str) -> int:
+        """What a value must be newer than."""
+        newest_us = times.newest_us.get(name, 0)
+        latest_us = round((self._unix_s() + FRESH_S) * US_PER_S)
+        if newest_us <= latest_us:
+            return newest_us
+        self._note(times, name, latest_us)  # else it would stay the latest at each later time
+        return latest_us
 
     def _is_stale(self, newest_us: int, sealed_us: int) -> str:
         late_s = self._unix_s() - sealed_us / US_PER_S
@@ -102,7 +113,9 @@ class Intake:
             by = format_duration(round(abs(late_s)))
             return f"sealed {by} {which} this node's time; compare the clocks, and put it again"
         if sealed_us <= newest_us:
-            return "a newer value was stored or removed here since; put it again"
+            early_s = math.ceil(newest_us / US_PER_S - self._unix_s())
+            when = f" in {format_duration(early_s)}" if early_s > 0 else ""
+            return f"a newer value was stored or removed here since; put it again{when}"
         return ""
 
     def _note(self, times: _Times, name: str, at_us: int) -> None:

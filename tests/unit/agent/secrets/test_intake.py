@@ -84,6 +84,35 @@ def test_a_removal_counts_also_for_what_a_fast_clock_sealed(rig: Rig) -> None:
     assert "a newer value" in rig.intake.carry_out(ahead)
 
 
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_what_was_put_or_removed_with_the_clock_ahead_can_be_put_again_soon(
+    rig: Rig, is_removed: bool
+) -> None:
+    stolen = rig.put(b"old")
+    rig.now_s += 365 * 86_400.0
+    assert (rig.drop() if is_removed else rig.intake.carry_out(rig.put())) == ""
+    rig.now_s = START_S + 60.0
+    soon = "a newer value was stored or removed here since; put it again in 10m"
+    assert rig.intake.carry_out(rig.put(b"new")) == soon
+    for at_s in (FRESH_S / 2, FRESH_S - 1.0):
+        rig.now_s = START_S + at_s
+        assert "a newer value" in rig.intake.carry_out(stolen), "while it is fresh"
+    rig.intake = rig.started()
+    rig.now_s = START_S + 61.0 + FRESH_S
+    assert rig.intake.carry_out(rig.put(b"new")) == ""
+    assert rig.value() == b"new"
+    assert "sealed" in rig.intake.carry_out(stolen)
+
+
+def test_a_removal_lowers_a_time_of_a_clock_ahead(rig: Rig) -> None:
+    rig.now_s += 365 * 86_400.0
+    assert rig.drop() == ""
+    rig.now_s = START_S
+    assert rig.drop() == ""
+    rig.now_s += FRESH_S + 1.0
+    assert rig.intake.carry_out(rig.put(b"new")) == ""
+
+
 @pytest.mark.parametrize(("ago_s", "which"), [(FRESH_S + 5, "before"), (-FRESH_S - 5, "after")])
 def test_a_node_that_never_had_it_refuses_what_was_sealed_long_ago_or_later(
     rig: Rig, ago_s: float, which: str
