@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import JobSpec, NotifyOn
-from wattline_protocol.notify.receiver import MailReceiver, Receiver, parse_receiver
+from wattline_protocol.notify.receiver import MailReceiver, parse_receiver
 from wattline_protocol.notify.site_notify import why_not_notified
 from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.client_messages import Denied
@@ -63,13 +63,17 @@ def notification_settled(state: State, event: NotificationSettled, now: Now) -> 
     outcome = "given_up" if event.error else "delivered"
     state.journal.save(replace(record, outcome=outcome))
     if event.error:
-        where = place_of(parse_receiver(record.receiver))
+        where = place_of(record.receiver)
         text = f"notification of {record.name!r} ({record.on}) by {where} given up: {event.error}"
         state.journal.note("notification_given_up", text, now, job=record.job, level="warning")
 
 
-def place_of(receiver: Receiver) -> str:
+def place_of(written: str) -> str:
     """The receiver in an event, which all members read: neither mailbox nor path."""
+    try:
+        receiver = parse_receiver(written)
+    except ValueError:  # another release saved it
+        return "unknown means"
     if isinstance(receiver, MailReceiver):
         return f"mail to {receiver.domain}"
     return f"webhook at {receiver.host}"

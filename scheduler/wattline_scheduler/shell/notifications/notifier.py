@@ -20,6 +20,9 @@ WORKERS = 4
 MAIL = "mail"
 """The lane of the relay."""
 
+UNKNOWN_RECEIVER = "this release does not know receivers of its form"
+"""Without the receiver, as all members read the event."""
+
 log = structlog.get_logger()
 
 Deliver = Callable[[NotificationRecord, Receiver], Outcome]
@@ -48,8 +51,12 @@ class Notifier:
         """Deliver one that is on disk; never waits. One with an outcome needs no delivery."""
         if record.outcome:
             return
-        with self._changed:
+        try:
             lane = _lane_of(parse_receiver(record.receiver))
+        except ValueError:  # another release saved it: it must not end each run of this one
+            self._settled.put(NotificationSettled(record.job, record.number, UNKNOWN_RECEIVER))
+            return
+        with self._changed:
             self._queue.add(record, lane, time.monotonic())
             self._changed.notify()
         if not self._threads:

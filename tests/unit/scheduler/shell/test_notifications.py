@@ -26,7 +26,7 @@ from wattline_scheduler.shell.notifications.delivery_queue import (
     DeliveryQueue,
 )
 from wattline_scheduler.shell.notifications.message import body_of, mail_of
-from wattline_scheduler.shell.notifications.notifier import Deliver, Notifier
+from wattline_scheduler.shell.notifications.notifier import UNKNOWN_RECEIVER, Deliver, Notifier
 from wattline_scheduler.shell.webhooks.webhook import Outcome
 
 NOW_UNIX_S = 4_000_000_000.0
@@ -198,6 +198,15 @@ def test_one_with_an_outcome_is_not_delivered_again() -> None:
     notifier.offer(msgspec.structs.replace(record(1), outcome="delivered"))
     notifier.close()
     assert list(notifier.take()) == []
+
+
+def test_one_with_a_receiver_of_another_release_is_given_up_and_the_others_are_delivered() -> None:
+    notifier = started(lambda one, to: TAKEN)
+    notifier.start([record(1, "matrix:#ops"), record(2), record(3, "https://example.org/x")])
+    settled = sorted(all_of(notifier, 3), key=lambda one: one.job)
+    assert settled[0] == NotificationSettled(JobId(1), 1, UNKNOWN_RECEIVER)
+    assert [one.error for one in settled[1:]] == ["", ""]
+    notifier.close()
 
 
 HOSTILE = "lost\r\nBcc: eve@evil.com\r\n\r\nbody\x1b[2J\x00"

@@ -149,6 +149,18 @@ def test_what_is_given_up_is_in_the_log_without_mailbox_and_path(h: Harness) -> 
     assert h.disk.of(NotificationRecord)[0].outcome == "given_up"
 
 
+def test_one_with_a_receiver_of_another_release_is_given_up_with_one_event(h: Harness) -> None:
+    number = h.submit(job().gpus(1).notify(ADA))
+    h.end_tasks()
+    book = h.cluster.state.notifications
+    (record,) = book.open.values()
+    book.add(msgspec.structs.replace(record, receiver="matrix:#ada"))
+    settled(h, record, "this release does not know it")
+    (event,) = h.events("notification_given_up")
+    assert "by unknown means given up: this release does not know it" in event.text
+    assert (event.job, list(book.open)) == (number, [])
+
+
 def test_a_receiver_that_the_site_file_does_not_allow_is_refused(h: Harness) -> None:
     text = "--notify: [notify] allow of the site file does not list evil.com, but example.org"
     assert h.refuse(job().gpus(1).notify("eve@evil.com")) == text
