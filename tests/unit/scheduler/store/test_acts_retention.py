@@ -58,9 +58,27 @@ def test_acts_are_dropped_by_age_and_number(
 ) -> None:
     monkeypatch.setattr(module, "ACTS_KEPT", 3)
     store = opened(tmp_path)
-    store.commit([act(1, ago_s=module.ACTS_KEPT_S + DAY_S), *(act(n) for n in range(2, 8))])
+    store.commit([act(n, ago_s=module.ACTS_KEPT_S + 9 * DAY_S) for n in (1, 2)])
+    store.commit([act(3, ago_s=8 * DAY_S), act(4)])
+    store.tidy(NOW)
+    assert seqs(store) == [3, 4]
+    store.commit([act(n) for n in range(5, 8)])
     store.tidy(NOW)
     assert seqs(store) == [5, 6, 7]
+    store.close()
+
+
+def test_a_run_with_its_clock_years_ahead_deletes_no_act(tmp_path: Path) -> None:
+    ahead_s = 2 * module.ACTS_KEPT_S
+    store = opened(tmp_path)
+    store.commit([act(1, ago_s=30 * DAY_S), act(2)])
+    store.tidy(NOW + ahead_s)
+    store.commit([act(3, ago_s=-ahead_s)])
+    store.tidy(NOW + ahead_s + DAY_S)
+    assert seqs(store) == [1, 2, 3], "of before, and of that run"
+    store.commit([act(4, ago_s=-DAY_S)])
+    store.tidy(NOW + 10 * DAY_S)
+    assert seqs(store) == [1, 2, 3, 4], "and the right clock later deletes none for its sake"
     store.close()
 
 
