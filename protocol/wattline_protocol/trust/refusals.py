@@ -63,19 +63,19 @@ class Refusals:
 
 
 class RateLimit:
-    """A token bucket per sender: `per_s` messages a second, `burst` at once."""
+    """A token bucket per sender: `per_s` messages a second, `burst` at once; or what they carry."""
 
     def __init__(self, per_s: float, burst: int) -> None:
         self._per_s = per_s
         self._burst = float(burst)
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def allows(self, sender: str, now_s: float) -> bool:
-        """True: takes one token of `sender`. False: none is left now."""
+    def allows(self, sender: str, now_s: float, count: int = 1) -> bool:
+        """True: takes `count` tokens of `sender`. False: so many are not left now."""
         tokens, since_s = self._buckets.get(sender, (self._burst, now_s))
         tokens = min(self._burst, tokens + (now_s - since_s) * self._per_s)
-        is_allowed = tokens >= 1.0
-        self._buckets[sender] = (tokens - 1.0 if is_allowed else tokens, now_s)
+        is_allowed = tokens >= count
+        self._buckets[sender] = (tokens - count if is_allowed else tokens, now_s)
         return is_allowed
 
     def forget_full(self, now_s: float) -> None:

@@ -102,7 +102,7 @@ from wattline_scheduler.shell.fatal_messages import FatalMessage, FatalMessages
 from wattline_scheduler.shell.garbage import GarbageCollection
 from wattline_scheduler.shell.http_api.exchange import DOOR, ApiRequest
 from wattline_scheduler.shell.logs import log_event
-from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, PowerRollups, spooled_steps
+from wattline_scheduler.shell.power_rollups import METER_PERIOD_S, PowerRollups, SpooledRollups
 from wattline_scheduler.shell.service_rollups import ServiceRollups
 from wattline_scheduler.shell.sockets import Sockets
 from wattline_scheduler.shell.step_times import StepTimes
@@ -153,7 +153,7 @@ class Loop:
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
         self._snapshots = Snapshots(self._reads.site)
         self._reports = ReportWorker()
-        self._rollups = PowerRollups(cluster.state)
+        self._rollups, self._spooled = PowerRollups(cluster.state), SpooledRollups()
         self._service_rollups = ServiceRollups(cluster.state)
         feed = SiteFeed(cluster.state, self._reads.show_job, sockets.refused)
         pictures = PictureTurns(feed, clock, time.thread_time)
@@ -242,8 +242,11 @@ class Loop:
                 if self._fatal.refusal(event, now) is not None:
                     return []
                 self._fatal.enter(event)
-                self._steps += spooled_steps(node, message)
+                steps = self._spooled.steps(node, message, now)
                 self._fatal.leave()
+                if steps is None:
+                    return []
+                self._steps += steps
                 return [Send(node, RollupsSeen(message.last))]
             case _:
                 return self._handle(AgentMessage(node, message), now)

@@ -8,12 +8,20 @@ agent's spool.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
+
 from wattline_protocol.ids import DomainId, Instant, NodeId, Now, UnixTime
+from wattline_protocol.trust.refusals import RateLimit
 from wattline_protocol.wire.agent_messages import Rollups
 from wattline_scheduler.core.leases.measured_draw import Draw, all_draws, domain_draws, sample_mw
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.store.rollups import DOMAIN_STEP_S, DomainRollup, NodeRollup
+from wattline_scheduler.store.rollups import (
+    DOMAIN_STEP_S,
+    SPOOL_AHEAD_S,
+    DomainRollup,
+    NodeRollup,
+)
 
 METER_PERIOD_S = 1.0
 
@@ -23,7 +31,15 @@ GAP_MAX_S = 3.0
 FRESH_BEATS = 3.0
 """After this many beat periods of silence an agent begins to spool its energy."""
 
+SPOOLED_AT_ONCE = 10_080 + 60
+"""A full spool of an agent, a week of minutes, and one message more."""
+
+SPOOLED_PER_S = 1 / DOMAIN_STEP_S
+"""Spooled steps of one node in the long run: as many as its beats make."""
+
 Step = DomainRollup | NodeRollup
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -176,8 +192,28 @@ def _node_step(node: NodeId, start_unix_s: int, sums: _NodeSums) -> NodeRollup:
     )
 
 
-def spooled_steps(node: NodeId, rollups: Rollups) -> list[NodeRollup]:
-    """Roll-ups that an agent spooled during an outage."""
+class SpooledRollups:
+    """Roll-ups that agents spooled during outages, bounded by node and time.
+
+    In the long run a node stores no more of them than steps from its beats, so that a stolen key
+    of an agent cannot fill the store.
+    """
+
+    def __init__(self) -> None:
+        self._rate = RateLimit(SPOOLED_PER_S, SPOOLED_AT_ONCE)
+
+    def steps(self, node: NodeId, rollups: Rollups, now: Now) -> list[NodeRollup] | None:
+        """What to store of them; None: too many, the agent sends them again later."""
+        if not self._rate.allows(node, now.mono_s, max(1, len(rollups.items))):
+            return None
+        latest_unix_s = now.unix_s + SPOOL_AHEAD_S
+        steps = [step for step in _spooled(node, rollups) if step.start_unix_s <= latest_unix_s]
+        if ahead := len(rollups.items) - len(steps):
+            log.warning("spooled_rollups_ahead", node=node, dropped=ahead, after=latest_unix_s)
+        return steps
+
+
+def _spooled(node: NodeId, rollups: Rollups) -> list[NodeRollup]:
     return [
         NodeRollup(
             node=node,

@@ -28,6 +28,10 @@ ROLLUP_KEEP_S = 2 * 366 * 86_400
 """… for two years, as are the nodes' steps."""
 
 
+SPOOL_AHEAD_S = 600.0
+"""Spooled steps that begin later than this from now are not retained: the clock of their node was
+ahead, or their sender lies."""
+
 SERVICE_KEEP_S = 35 * 86_400
 """Minutes of services are retained for five weeks."""
 
@@ -104,6 +108,13 @@ GROUP BY domain, start
 """
 
 
+# Not by the clock alone: a scheduler whose clock is behind must not delete what was genuine.
+_AHEAD = """
+DELETE FROM node_rollups WHERE source = 'spool' AND start_unix_s > :ahead_s
+    + max(:now_s, (SELECT coalesce(max(start_unix_s), 0) FROM domain_rollups))
+"""
+
+
 def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
     """Fold domain steps older than a day and delete expired ones, in the caller's transaction.
 
@@ -125,6 +136,7 @@ def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
             f"DELETE FROM {table.name} WHERE start_unix_s < ?",  # noqa: S608 - names of our tables
             (now_unix_s - ROLLUP_KEEP_S,),
         )
+    db.execute(_AHEAD, {"now_s": now_unix_s, "ahead_s": SPOOL_AHEAD_S})
     db.execute(
         "DELETE FROM service_rollups WHERE start_unix_s < ?", (int(now_unix_s) - SERVICE_KEEP_S,)
     )

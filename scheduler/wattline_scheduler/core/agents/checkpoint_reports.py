@@ -36,7 +36,8 @@ def note_trouble(
         job.unsaved = None
     if trouble is not None and before is not None and trouble != before.checkpoint_trouble:
         text = f"{report.ref} on {attempt.node}: {_text(trouble)}"
-        state.journal.note(trouble.what, text, now, job=job.id, node=attempt.node, level="warning")
+        owner, node = job.record.owner, attempt.node
+        state.journal.of_task(owner, trouble.what, text, now, job=job.id, node=node)
 
 
 def _text(trouble: CheckpointTrouble) -> str:

@@ -2,8 +2,8 @@
 
 There are three kinds of events: `note` for occurrences, `act` for actions of users, `refused` for
 actions denied to users. Actions are also stored in a table of their own, so that telemetry cannot
-displace them. Events per node and refusals per member are limited by the minute; the surplus is
-counted and summarized in one event.
+displace them. Events per node, those of the tasks of a user, and refusals per member are limited by
+the minute; the surplus is counted and summarized in one event.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from wattline_protocol.ids import JobId, NodeId, Now
+from wattline_protocol.ids import JobId, NodeId, Now, UserName
 from wattline_protocol.text.wording import counted
 from wattline_protocol.views.site_views import EventLevel, EventView
 from wattline_protocol.wire.agent_messages import ToAgent
@@ -35,6 +35,9 @@ end is delayed more each time. So are events about whole jobs, of which each has
 
 NODE_TRY_EVENTS = 600
 """Events per minute about tries of jobs caused by the messages of one node."""
+
+USER_EVENTS = 60
+"""Events per minute that the tasks of one user cause at will, on all nodes together."""
 
 REFUSED_ACTS = 10
 """Refused actions of one member recorded per minute."""
@@ -67,6 +70,7 @@ class Journal:
         """The node whose message is being handled."""
         self._of_nodes = EventBound(NODE_EVENTS)
         self._attempts_of_nodes = EventBound(NODE_TRY_EVENTS)
+        self._of_users = EventBound(USER_EVENTS)
         self._refused = EventBound(REFUSED_ACTS)
         self.newest_act = newest_act
         """Number of the newest action."""
@@ -118,6 +122,14 @@ class Journal:
             number, actor = self._next_event, by or SCHEDULER
             self._write(EventView(number, now.unix_s, kind, actor, text, job, node, level))
 
+    def of_task(
+        self, owner: UserName, kind: str, text: str, now: Now, *, job: JobId, node: NodeId
+    ) -> None:
+        """Writes a warning that a task of `owner` can cause at will. Limited by owner and minute,
+        as one may have tasks on all nodes."""
+        if self._of_users.admit(owner, text, now):
+            self.note(kind, text, now, job=job, node=node, level="warning")
+
     def act(
         self,
         kind: str,
@@ -152,6 +164,10 @@ class Journal:
                 more = counted(one.count, "more event")
                 text = f"{node}: {more} within a minute, the last: {one.last}"
                 self.note("events_dropped", text, now, node=node, level="warning")
+        for one in self._of_users.take_over(now):
+            more = counted(one.count, "more event")
+            text = f"tasks of {one.cause}: {more} within a minute, the last: {one.last}"
+            self.note("events_dropped", text, now, level="warning")
         for one in self._refused.take_over(now):
             more = counted(one.count, "more action")
             text = f"{more} refused within a minute, the last: {one.last}"

@@ -4,10 +4,24 @@ import pytest
 
 from support.core.harness import Harness
 from support.core.sites import NAMEPLATE_MW, site
-from wattline_protocol.ids import DomainId, NodeId, UnixTime
+from wattline_protocol.ids import DomainId, Incarnation, Instant, NodeId, Now, UnixTime
 from wattline_protocol.wire.agent_messages import Rollup, Rollups
-from wattline_scheduler.shell.power_rollups import GAP_MAX_S, PowerRollups, Step, spooled_steps
-from wattline_scheduler.store.rollups import DOMAIN_STEP_S, DomainRollup, NodeRollup
+from wattline_scheduler.shell.power_rollups import (
+    GAP_MAX_S,
+    SPOOLED_AT_ONCE,
+    SPOOLED_PER_S,
+    PowerRollups,
+    SpooledRollups,
+    Step,
+)
+from wattline_scheduler.store.rollups import (
+    DOMAIN_STEP_S,
+    SPOOL_AHEAD_S,
+    DomainRollup,
+    NodeRollup,
+)
+
+T0 = 1_700_000_000.0
 
 
 class Metered:
@@ -105,10 +119,36 @@ def test_cap_bound_time_counts_once_a_beat() -> None:
     assert step.cap_bound_gpu_ms == 8 * 250
 
 
+def spooled(*starts: float) -> Rollups:
+    items = tuple(Rollup(UnixTime(at), 60.0, 9_000, (1, 2, 3), 500, 7) for at in starts)
+    return Rollups(Incarnation(1), 1, items)
+
+
+def at(mono_s: float) -> Now:
+    return Now(Instant(mono_s), UnixTime(T0 + mono_s))
+
+
 def test_spooled_minutes_become_steps_of_their_own() -> None:
-    item = Rollup(UnixTime(60.0), 60.0, 9_000, (1, 2, 3), 500, 7)
-    (step,) = spooled_steps(NodeId("a1"), Rollups(Metered().h.agent("a1").incarnation, 1, (item,)))
-    assert step == NodeRollup(NodeId("a1"), UnixTime(60.0), "spool", 60.0, 9_000, 6, 500, 7)
+    steps = SpooledRollups().steps(NodeId("a1"), spooled(60.0), at(0.0))
+    assert steps == [NodeRollup(NodeId("a1"), UnixTime(60.0), "spool", 60.0, 9_000, 6, 500, 7)]
+
+
+def test_spooled_minutes_of_the_future_are_not_stored() -> None:
+    ahead = spooled(T0, T0 + SPOOL_AHEAD_S, T0 + SPOOL_AHEAD_S + 1.0, 2 * T0)
+    steps = SpooledRollups().steps(NodeId("a1"), ahead, at(0.0))
+    assert steps is not None
+    assert [step.start_unix_s for step in steps] == [T0, T0 + SPOOL_AHEAD_S]
+
+
+def test_a_node_may_send_a_full_spool_at_once_and_then_as_many_as_its_beats_make() -> None:
+    intake, batch = SpooledRollups(), spooled(*(T0 - 60.0 * n for n in range(60)))
+    sent = [intake.steps(NodeId("a1"), batch, at(0.0)) for _ in range(400)]
+    stored = sum(len(steps) for steps in sent if steps is not None)
+    assert 10_080 <= stored == SPOOLED_AT_ONCE
+    assert intake.steps(NodeId("a1"), spooled(), at(0.0)) is None, "an empty one counts too"
+    assert intake.steps(NodeId("a2"), batch, at(0.0)) is not None, "no other node is delayed"
+    assert intake.steps(NodeId("a1"), batch, at(59.0 / SPOOLED_PER_S)) is None
+    assert intake.steps(NodeId("a1"), batch, at(61.0 / SPOOLED_PER_S)) is not None
 
 
 def test_a_peak_between_two_readings_is_not_missed() -> None:

@@ -9,6 +9,7 @@ from wattline_scheduler.store.rollups import (
     DOMAIN_COARSE_STEP_S,
     DOMAIN_FINE_KEEP_S,
     ROLLUP_KEEP_S,
+    SPOOL_AHEAD_S,
     DomainRollup,
     NodeRollup,
 )
@@ -76,4 +77,17 @@ def test_steps_are_dropped_after_two_years(tmp_path: Path) -> None:
     store.tidy(T0 + ROLLUP_KEEP_S + 1)
     assert rows(store, "SELECT * FROM domain_rollups") == []
     assert rows(store, "SELECT * FROM node_rollups") == []
+    store.close()
+
+
+def test_spooled_steps_of_the_future_are_dropped(tmp_path: Path) -> None:
+    store, _ = Store.open(tmp_path, now_unix_s=T0)
+    store.commit([domain_step(T0, 1), node_step(T0 + 10 * SPOOL_AHEAD_S, "beats")])
+    store.commit([node_step(T0 + at_s, "spool") for at_s in (0, SPOOL_AHEAD_S, 9e8)])
+    starts = "SELECT start_unix_s FROM node_rollups WHERE source = 'spool' ORDER BY start_unix_s"
+    store.tidy(T0)
+    assert rows(store, starts) == [(T0,), (T0 + SPOOL_AHEAD_S,)]
+    store.tidy(T0 - 86_400.0)
+    assert len(rows(store, starts)) == 2, "a clock that is behind deletes nothing"
+    assert len(rows(store, "SELECT 1 FROM node_rollups WHERE source = 'beats'")) == 1
     store.close()
