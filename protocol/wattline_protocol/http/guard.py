@@ -184,6 +184,7 @@ class GuardedHttp(asyncio.Protocol):
     transport: asyncio.Transport
     cycle: _Cycle | None
     flow: Any
+    app_state: dict[str, Any]
     _unset_keepalive_if_required: Callable[[], None]
 
     _client: str | None = None
@@ -221,6 +222,7 @@ class GuardedHttp(asyncio.Protocol):
             refused.close()
             return
         super().connection_made(transport)
+        self.app_state = {**self.app_state, CLIENT_LEFT: asyncio.Event()}
         self._since_s = asyncio.get_running_loop().time()
         guard.opened(self)
 
@@ -231,8 +233,7 @@ class GuardedHttp(asyncio.Protocol):
         if self._client is not None:
             self.guard.leave(self._client)
         self.guard.closed(self)
-        if self.cycle is not None:
-            self.cycle.scope[CLIENT_LEFT] = True
+        self.app_state[CLIENT_LEFT].set()
         super().connection_lost(exc)
         # uvicorn leaves its timer running after an error, a cycle that only a collection frees:
         # the scheduler collects what is older than a second once an hour.

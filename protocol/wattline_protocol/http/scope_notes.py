@@ -1,11 +1,12 @@
 """What a guarded HTTP server and its application note for each other in the scope of a request."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 LONG_BODY = "wattline.long_body"
 """A LongBody, whose size or pace its application bounds itself."""
 CLIENT_LEFT = "wattline.client_left"
-"""Set once the connection has ended, for an application that does not read."""
+"""In the state of the scope: an event of the connection, which other requests may have followed."""
 
 
 class LongBody(NamedTuple):
@@ -14,3 +15,9 @@ class LongBody(NamedTuple):
     most_bytes: float
     is_paced: bool
     """Its application decides how long it waits for more."""
+
+
+def has_client_left(scope: Mapping[str, Any]) -> bool:
+    """Whether the connection of a request has ended, for an application that does not read."""
+    left = scope.get("state", {}).get(CLIENT_LEFT)
+    return left is not None and left.is_set()

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from wattline_protocol.http.guard import HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
-from wattline_protocol.http.scope_notes import CLIENT_LEFT
+from wattline_protocol.http.scope_notes import has_client_left
 from wattline_runtime.gateway.client import (
     SMALL_BYTES,
     BodyMemory,
@@ -205,7 +205,11 @@ def test_a_client_is_found_to_have_left_after_its_body_was_taken() -> None:
     assert asyncio.run(run()) == {"type": "http.disconnect"}
 
 
-def test_an_application_that_does_not_read_can_see_that_its_client_has_left() -> None:
+@pytest.mark.parametrize("requests", [1, 2], ids=["one", "followed-by-another"])
+@pytest.mark.parametrize("protocol", [FAST, H11Protocol])
+def test_an_application_that_does_not_read_can_see_that_its_client_has_left(
+    protocol: type[Any], requests: int
+) -> None:
     async def run() -> tuple[bool, bool]:
         seen: list[Scope] = []
         may_end = asyncio.Event()
@@ -214,14 +218,14 @@ def test_an_application_that_does_not_read_can_see_that_its_client_has_left() ->
             seen.append(scope)
             await may_end.wait()
 
-        connection, _ = await connected(app, guarded(FAST, HttpGuard(HttpLimits())))
-        connection.data_received(request())
+        connection, _ = await connected(app, guarded(protocol, HttpGuard(HttpLimits())))
+        connection.data_received(request() * requests)
         await turns()
-        before = CLIENT_LEFT in seen[0]
+        before = has_client_left(seen[0])
         connection.connection_lost(None)
         may_end.set()
         await turns()
-        return before, CLIENT_LEFT in seen[0]
+        return before, has_client_left(seen[0])
 
     assert asyncio.run(run()) == (False, True)
 

@@ -8,7 +8,7 @@ from math import inf
 
 from starlette.types import Receive, Scope, Send
 
-from wattline_protocol.http.scope_notes import CLIENT_LEFT, LONG_BODY, LongBody
+from wattline_protocol.http.scope_notes import LONG_BODY, LongBody, has_client_left
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
@@ -70,7 +70,7 @@ class StreamApp:
             KINDS[rank_of(scope, key)],
             self._config.client_timeout_s / 2,
             partial(self._key, key, service),
-            lambda: CLIENT_LEFT in scope,
+            partial(has_client_left, scope),
         )
         after, stream_id = _after(scope), _id(scope)
         scope[LONG_BODY] = LongBody(inf, is_paced=True)
