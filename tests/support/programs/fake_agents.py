@@ -60,6 +60,8 @@ class FakeTask:
     order: TaskOrder
     phase: TaskPhase = "running"
     exit: TaskExit | None = None
+    has_run: bool = True
+    """Whether it has had a program, once its start is over."""
     usage: TaskUsage = field(default_factory=TaskUsage)
     metrics: dict[str, float] = field(default_factory=dict)
     checkpoint: SavedCheckpoint | None = None
@@ -79,7 +81,7 @@ class FakeTask:
             phase=self.phase,
             gpus=self.order.gpus,
             pid=4_000 + self.order.ref.task,
-            started_unix_s=UnixTime(1.0),
+            started_unix_s=UnixTime(1.0) if self.has_run and self.phase != "starting" else None,
             usage=self.usage,
             metrics=dict(self.metrics),
             checkpoint=self.checkpoint,
@@ -262,6 +264,7 @@ class FakeAgent:
     ) -> None:
         """The task's process ends."""
         task = self.tasks[ref]
+        task.has_run = task.phase != "starting"
         task.phase = "ended"
         task.usage = TaskUsage(run_s=run_s, gpu_s=run_s * len(task.order.gpus))
         task.exit = TaskExit(kind=kind, code=code if kind == "exited" else None, places=task.places)

@@ -223,7 +223,7 @@ def settle(state: State, gang: Gang, now: Now) -> None:
         finish(state, gang, "CANCELLED", now)
     elif cause in FINAL:
         finish(state, gang, FINAL[cause], now)
-    elif cause == "lost":
+    elif cause == "lost" and not (is_service and _never_ran(gang)):
         run_again(state, gang, now)
     elif cause in ("asked", "preempted", "resized"):
         _again(state, gang, 0.0, now)
@@ -385,6 +385,12 @@ def _backoff_s(gang: Gang, times: int) -> float:
         return 0.0
     is_healthy = _longest_run_s(gang) >= HEALTHY_RUN_S
     return _doubled(1 if is_healthy else max(1, since - 1) if since else times)
+
+
+def _never_ran(gang: Gang) -> bool:
+    """Whether a host lacked what every start needs: the gang has crashed no node."""
+    ends = ((a.record.exit, a.record.started_unix_s) for a in _tried(gang))
+    return any(end is not None and end.kind == "keeper_lost" and not at for end, at in ends)
 
 
 def _failures_since_checkpoint(gang: Gang) -> int:

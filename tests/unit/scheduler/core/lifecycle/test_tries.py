@@ -7,11 +7,14 @@ from support.core.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import ArraySpec
+from wattline_protocol.wire.agent_messages import TaskPhase
 from wattline_protocol.wire.client_messages import Cancel, Release, Requeue
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.core.lifecycle.ending import (
     CRASH_RUN_S,
     HEALTHY_RUN_S,
+    LONGEST_BACKOFF_S,
+    MAX_LOSSES,
     MAX_SHORT_FAILURES,
 )
 from wattline_scheduler.core.lifecycle.job_state import reason_of
@@ -272,6 +275,23 @@ def test_a_service_that_ran_long_starts_its_count_anew(h: Harness) -> None:
         h.settle()
         h.run(3)
     assert h.state_of(number) == "RUNNING"
+
+
+@pytest.mark.parametrize("starts_as", ["starting", "running"])
+def test_a_service_that_its_host_cannot_start_is_tried_again_without_end(
+    h: Harness, starts_as: TaskPhase
+) -> None:
+    """One that has run may be what crashes the nodes."""
+    for agent in h.agents.values():
+        agent.starts_as = starts_as
+    number = h.submit(job().service(1))
+    for _ in range(MAX_LOSSES + 1):
+        node, ref = running(h, number)[0]
+        h.agent(node).end(ref, kind="keeper_lost", run_s=0.0)
+        h.settle()
+        h.mono_s += LONGEST_BACKOFF_S
+        h.run(2)
+    assert bool(running(h, number)) is (starts_as == "starting")
 
 
 def test_events_number_indices_as_people_do(h: Harness) -> None:
