@@ -243,6 +243,7 @@ def _uvicorn_config(app: ASGIApp, config: GatewayConfig, guard: HttpGuard) -> uv
         lifespan="off",
         access_log=False,
         log_config=None,
+        log_level="error",  # its warnings are of clients, which could fill the log
         server_header=False,
         date_header=False,
         proxy_headers=False,

@@ -321,3 +321,17 @@ def test_a_malformed_chunk_behind_an_early_answer_ends_the_connection_without_an
     assert (heard.count(b"HTTP/1.1 "), heard[:13]) == (1, b"HTTP/1.1 401 ")
     scheduler.stop()
     assert not [one for one in scheduler.lines if "Traceback" in str(one)]
+
+
+def test_what_is_malformed_writes_no_line_into_the_log(
+    connect: Callable[[], socket.socket], scheduler: SchedulerProcess
+) -> None:
+    for data in (
+        b"no request\r\n\r\n",
+        b"GET / HTTP/1.1\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    ):
+        connection = connect()
+        connection.sendall(data)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 4")
+    scheduler.stop()
+    assert not [one for one in scheduler.lines if "request" in str(one)]

@@ -87,6 +87,7 @@ class HttpServer:
                 lifespan="off",
                 access_log=False,
                 log_config=None,
+                log_level="error",  # its warnings are of clients, which could fill the log
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
