@@ -137,7 +137,7 @@ def test_an_unknown_key_is_refused_until_a_route_names_it(stack: Stack) -> None:
 
 
 def test_metrics_forget_a_service_that_is_no_more(stack: Stack) -> None:
-    """Else a user who starts and ends services would make them longer without end."""
+    """Otherwise they would grow with each service that a user starts and ends."""
     stack.routes["short"] = []
     stack.write_routes()
     stack.start_gateway("--hold-s=0")

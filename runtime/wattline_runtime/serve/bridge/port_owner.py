@@ -23,7 +23,7 @@ _MAPPED, _ANY_6 = bytes(10) + b"\xff\xff" + _LOOPBACK, bytes(16)
 def other_account(port: int) -> int | None:
     """The account (uid) that takes connections to 127.0.0.1 at this port, if that is neither this
     process's own nor root, which may listen for a container and could read all anyway. None also
-    where nobody listens, and where there are no such tables."""
+    if no socket listens, or if the kernel has no such tables."""
     found = dict[bytes, set[int]]()
     for address, uid in (*_listening("tcp", port), *_listening("tcp6", port)):
         found.setdefault(address, set()).add(uid)

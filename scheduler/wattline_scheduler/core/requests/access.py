@@ -195,7 +195,7 @@ def apply_site_file(state: State, now: Now) -> None:
 
 
 def apply_members(state: State) -> None:
-    """Sets the bar of open services anew, once members were seen."""
+    """Reevaluates the bar of open services after a change of members."""
     for job, bar in _bars(state, chain.from_iterable(state.work.services.open().values())):
         if bar != job.barred:
             job.barred = bar

@@ -8,7 +8,7 @@ from wattline_agent.executor.reading_turns import READING_S, ReadingTurns
 
 
 class Clock:
-    """It goes on with what is read."""
+    """It continues with what is read."""
 
     now_s = 0.0
 

@@ -44,7 +44,7 @@ def ended(h: Harness, numbers: list[JobId]) -> int:
 
 
 def test_events_that_are_sent_at_once_fit_into_a_message(h: Harness) -> None:
-    """A message that is too long is cut, and who follows the events would lack the others."""
+    """A message that is too long is cut, and followers of events would miss the rest."""
     h.cluster.state.journal.note("job_failed", "\U0001f600" * 9_000, h.now)
     event = h.cluster.state.journal.events[-1]
     assert len(event.text) == EVENT_CHARS
