@@ -198,7 +198,7 @@ class CoreMachine(TrainingRules):
 
     # --- people -------------------------------------------------------------------------
 
-    @precondition(lambda self: self.h.cluster.state.work.open_count < 8)
+    @precondition(lambda self: len(self.h.cluster.state.work.open) < 8)
     @rule(
         gpus=st.integers(0, 8),
         size=st.integers(1, 2),
@@ -274,7 +274,7 @@ class CoreMachine(TrainingRules):
     def requeue(self, at: int, index: int) -> None:
         """A whole job, or one index of it."""
         jobs = list(self.h.cluster.state.work.jobs)
-        if jobs and self.h.cluster.state.work.open_count < 8:
+        if jobs and len(self.h.cluster.state.work.open) < 8:
             job_ = jobs[at % len(jobs)]
             which = only(job_, index) if index >= 0 else only(job_)
             self.ask(Requeue(which, f"r{self.asks}"))
@@ -404,7 +404,7 @@ class CoreMachine(TrainingRules):
             if h.job(number).spec.service:
                 self.ask(Cancel(only(number)))
         end_s = h.mono_s + HEAL_S
-        while h.cluster.state.work.open_count and h.mono_s < end_s:
+        while h.cluster.state.work.open and h.mono_s < end_s:
             for agent in h.agents.values():
                 agent.end_all()
             self.all_goes_well(1)
@@ -465,7 +465,7 @@ def _share(r: Random) -> float:
 
 
 def submit_any(m: CoreMachine, r: Random) -> None:
-    if m.h.cluster.state.work.open_count < 8:
+    if len(m.h.cluster.state.work.open) < 8:
         m.submit(
             gpus=r.randint(0, 8),
             size=r.randint(1, 2),

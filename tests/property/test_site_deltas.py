@@ -117,8 +117,9 @@ class Pictured:
     def whole(self) -> SiteView:
         """The site as it is, as rows of a picture show it."""
         tariff = self.h.site.tariff
-        return site_view(
-            self.h.cluster.state, self.h.now, lambda job: job_in_memory(job, tariff), REFUSED
+        state = self.h.cluster.state
+        return at_once(
+            site_view(state, self.h.now, lambda job: job_in_memory(job, tariff), REFUSED)
         )
 
 

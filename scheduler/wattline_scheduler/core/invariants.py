@@ -234,6 +234,9 @@ def _open_jobs(state: State, now: Now) -> Iterator[str]:
     for job in state.work.jobs.values():
         if any(not isinstance(gang.phase, Ended) for gang in job.gangs):
             sizes[job.record.owner] += encoded_bytes(job.spec)
+    are_open = {job.id for job in state.work.jobs.values() if not job.is_ended}
+    if state.work.open.keys() != are_open:
+        yield f"jobs {sorted(are_open)} are open, listed are {sorted(state.work.open)}"
     if sizes != state.work.open_jobs.bytes_of_user:
         yield f"open jobs have {sizes} bytes, counted {state.work.open_jobs.bytes_of_user}"
     if +users != state.work.open_jobs.of_user:
@@ -353,6 +356,9 @@ def _job(state: State, job: Job) -> Iterator[str]:
     most = max(array.at_a_time, job.most_live) if array is not None and array.at_a_time else None
     if most is not None and job.live_count > most:
         yield f"job {job.id} has {job.live_count} gangs at a time, {most} allowed"
+    unlisted = [g.number for g in job.gangs if g.attempts and g.number not in job.tried]
+    if unlisted:
+        yield f"job {job.id} has attempts of gangs {unlisted}, which are not listed as tried"
     if job.is_ended != (job.record.ended_unix_s is not None):
         yield f"job {job.id} ended = {job.is_ended}, record says {job.record.ended_unix_s}"
 

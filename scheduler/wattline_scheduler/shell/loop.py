@@ -151,7 +151,7 @@ class Loop:
         self._relays = Relays(cluster.state, store, partial(agent_keys, members), self._handle)
         self._log_reads = LogReads(cluster.state, self._clients, self._handle)
         self._turns = ClientTurns(self._clients, clock, self._client_request, self._failed)
-        self._snapshots = Snapshots(self._reads.site)
+        self._snapshots = Snapshots(self._reads.site, clock)
         self._reports = ReportWorker()
         self._rollups, self._spooled = PowerRollups(cluster.state), SpooledRollups()
         self._service_rollups = ServiceRollups(cluster.state)
@@ -305,8 +305,8 @@ class Loop:
             case GetPlan():
                 return self._turns.later(session, ask.ask, self._reads.newest_plan)
             case GetSite():
-                begin = partial(self._snapshots.in_parts, now.mono_s)
-                return self._turns.later(session, ask.ask, begin)
+                parts = self._snapshots.since(now.mono_s)
+                return self._turns.later(session, ask.ask, lambda _: parts)
             case GetLoad(last_s=last_s):
                 return [Reply(client, ask.ask, self._times.load(now.mono_s, last_s))]
             case GetJob(job=number):

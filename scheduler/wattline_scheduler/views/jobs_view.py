@@ -73,7 +73,8 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
     record = job.record
     if record.state not in ENDED_STATES:  # the record has the reason of the last state change only
         record = msgspec.structs.replace(record, reason=reason_of(job, record.state))
-    attempts = [newest_record(a) for gang in job.gangs for a in gang.attempts]
+    gangs = job.tried_gangs
+    attempts = [newest_record(a) for gang in gangs for a in gang.attempts]
     return job_view(
         record,
         counts_in_memory(job),
@@ -81,7 +82,7 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
         tariff,
         with_attempts=with_attempts,
         failure_free_s=job.failure_free_s,
-        is_hung=any(gang.progress is not None and gang.progress.is_stalled for gang in job.gangs),
+        is_hung=any(gang.progress is not None and gang.progress.is_stalled for gang in gangs),
         slow=slow_sentence(job),
     )
 

@@ -18,7 +18,7 @@ def rank_views(job: Job) -> tuple[RankView, ...]:
     """By gang and rank; a service has none."""
     if job.spec.kind == "service":
         return ()
-    found = (view for gang in job.gangs for a in gang.live for view in _of_task(job, gang, a))
+    found = (view for gang in job.tried_gangs for a in gang.live for view in _of_task(job, gang, a))
     return tuple(islice(found, MAX_RANKS_SHOWN))
 
 
@@ -46,7 +46,7 @@ def _of_task(job: Job, gang: Gang, attempt: Attempt) -> Iterator[RankView]:
 
 def slow_sentence(job: Job) -> str:
     """The slowest straggler of its gangs; empty = none is known."""
-    found = [(one, rank, gang) for gang in job.gangs for rank, one in _slow(gang).items()]
+    found = [(one, rank, gang) for gang in job.tried_gangs for rank, one in _slow(gang).items()]
     if not found:
         return ""
     straggler, rank, gang = max(found, key=lambda one: one[0].factor)

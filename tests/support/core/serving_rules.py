@@ -19,7 +19,7 @@ from wattline_protocol.wire.rollouts import ReportTraffic, RevisionTraffic, Stee
 class ServingRules(SavingRules):
     """Services beside whatever else there is."""
 
-    @precondition(lambda self: self.h.cluster.state.work.open_count < 8)
+    @precondition(lambda self: len(self.h.cluster.state.work.open) < 8)
     @rule(gpus=st.integers(0, 4), replicas=st.integers(1, 3), account=st.sampled_from(["", "lab"]))
     def serve(self, gpus: int, replicas: int, account: str) -> None:
         wanted = job().gpus(gpus).service(replicas).account(account)

@@ -41,7 +41,7 @@ def too_many(
 
     `is_open`: the job has open gangs, so that the site's limit counts it already.
     """
-    if not is_open and state.work.open_count >= MAX_OPEN_JOBS:
+    if not is_open and len(state.work.open) >= MAX_OPEN_JOBS:
         return Denied(
             "busy", f"the site has {MAX_OPEN_JOBS} open jobs already; retry later, or use an array"
         )

@@ -26,7 +26,7 @@ MAX_NAMED = 8
 
 def check_progress(state: State, job: Job, limit_s: float, now: Now) -> None:
     """Checks the running gangs of a job against its limit."""
-    for gang in job.gangs:
+    for gang in job.tried_gangs:
         reported = bool(gang.live) and all(a.report is not None for a in gang.live)
         if isinstance(gang.phase, Running) and reported:
             _check(state, gang, limit_s, now)

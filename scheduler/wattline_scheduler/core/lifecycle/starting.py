@@ -26,7 +26,6 @@ from wattline_scheduler.core.model.data.job_data import task_data
 from wattline_scheduler.core.model.data.stored_checkpoints import resume_data
 from wattline_scheduler.core.model.gpu_holders import allocate
 from wattline_scheduler.core.model.jobs.job import (
-    START_WAIT_S,
     Attempt,
     Gang,
     Paused,
@@ -34,6 +33,7 @@ from wattline_scheduler.core.model.jobs.job import (
     Starting,
 )
 from wattline_scheduler.core.model.node import NodeNow
+from wattline_scheduler.core.model.queue.remaining_time import START_WAIT_S
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.model.device_classes import gpu_of, instance_of
 from wattline_scheduler.plan.model.snapshot import Placement

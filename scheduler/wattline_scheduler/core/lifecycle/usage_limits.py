@@ -32,7 +32,7 @@ def used_up(job: Job, limits: Limits, tariff: Tariff) -> str:
     """The first of these limits that the job has reached; empty = none."""
     if not limits.energy_wh and not limits.cost_usd:
         return ""
-    used = add_usage((job.spent, *(a.usage for gang in job.gangs for a in gang.live)))
+    used = add_usage((job.spent, *(a.usage for gang in job.tried_gangs for a in gang.live)))
     if limits.energy_wh and energy_kwh(used) * WH_PER_KWH >= limits.energy_wh:
         return f"reached its energy limit of {format_energy(limits.energy_wh)}"
     if limits.cost_usd and cost_usd(used, tariff) >= limits.cost_usd:
@@ -46,8 +46,8 @@ def used_up_in_s(job: Job, tariff: Tariff) -> float | None:
     limits = job.spec.limits
     if not limits.energy_wh and not limits.cost_usd:
         return None
-    live = [gang for gang in job.gangs if gang.live and gang.ran_s > 0]
-    used = add_usage((job.spent, *(a.usage for gang in job.gangs for a in gang.live)))
+    live = [gang for gang in job.tried_gangs if gang.live and gang.ran_s > 0]
+    used = add_usage((job.spent, *(a.usage for gang in job.tried_gangs for a in gang.live)))
     of_gangs = [(gang.ran_s, add_usage(a.usage for a in gang.live)) for gang in live]
     left: list[float] = []
     if limits.energy_wh:
@@ -99,7 +99,7 @@ def _report(state: State, job: Job, kind: str, text: str, now: Now) -> None:
 
 
 def _check_idle(state: State, job: Job, rule: IdleRule, now: Now) -> None:
-    for gang in job.gangs:
+    for gang in job.tried_gangs:
         if not isinstance(gang.phase, Running) or not _is_measured(state, gang):
             gang.idle = None
             continue

@@ -56,7 +56,7 @@ def check_pace(state: State, job: Job, now: Now) -> None:
 
     The resume time of a paused gang is unknown: its estimate assumes that it resumes now.
     """
-    courses = ((gang.live[0].course, gang.phase) for gang in job.gangs if gang.live)
+    courses = ((gang.live[0].course, gang.phase) for gang in job.tried_gangs if gang.live)
     ends = [
         (course.end_s, isinstance(phase, Paused))
         for course, phase in courses

@@ -17,7 +17,7 @@ from wattline_scheduler.core.model.effects import Effect, Reply, Save
 from wattline_scheduler.shell.clients.client_endpoint import ClientEndpoint, Session
 from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 from wattline_scheduler.shell.http_api.exchange import DOOR
-from wattline_scheduler.time_slices import Parts
+from wattline_scheduler.time_slices import Parts, go_on
 
 CLIENTS_S = 0.025
 """Time per step for clients; a request that is being served then is completed."""
@@ -123,17 +123,15 @@ class ClientTurns:
         if connection != DOOR and self._endpoint.sessions.get(connection) is not work.session:
             return []  # its client has disconnected
         began = self._clock()
+        until_s = began.mono_s + PART_S
         try:
             if work.parts is None:
                 work.parts = work.begin(began)
-            next(work.parts)
-            while self._clock().mono_s < began.mono_s + PART_S:
-                next(work.parts)
-        except StopIteration as found:
-            done: list[Effect] = found.value
-            return done
+            done = go_on(work.parts, lambda: self._clock().mono_s >= until_s)
         except Exception as error:
             return self._failed(work.session, work.ask, "question", error)
+        if done is not None:
+            return done
         self._queue.put_back(work, 0)
         return []
 

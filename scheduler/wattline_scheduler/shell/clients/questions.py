@@ -152,7 +152,7 @@ class Reads:
                 read = self._store.acts if request.acts else self._store.events
                 return (yield from list_events(read, request))
 
-    def site(self, now: Now) -> SiteView:
+    def site(self, now: Now) -> Parts[SiteView]:
         """The whole snapshot."""
         return site_view(self._state, now, self.show_job, self._refused())
 

@@ -14,7 +14,7 @@ from wattline_scheduler.core.model.events import ClientRequest, MeetingJobs
 from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.bulk_actions import MAX_TASKS, targets_of
-from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART, ShowJob, matching
+from wattline_scheduler.shell.clients.long_lists import ShowJob, matching
 from wattline_scheduler.time_slices import Parts
 
 MOST_JOBS = 100
@@ -50,8 +50,7 @@ def _with_meeting(
                 found.append(job.id)
                 gangs += len(job.gangs)
             at += 1
-            if at % ROWS_A_PART == 0:
-                yield
+            yield
         where = request.which.condition(clock().unix_s)
         still = _selected(state, event, request, found)
         meeting = {job.id for job in still if where is not None and where.matches(show_job(job))}

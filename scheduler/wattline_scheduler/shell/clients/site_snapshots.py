@@ -1,4 +1,4 @@
-"""Snapshots of the whole site, encoded once for all clients that request the current state."""
+"""Snapshots of the whole site, made in parts, once for all clients that request one."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,28 +14,44 @@ from wattline_scheduler.time_slices import Parts
 
 
 class Snapshots:
-    """Caches the newest snapshot, as bytes."""
+    """The newest snapshot, as bytes, and the one that is being made."""
 
-    def __init__(self, make: Callable[[Now], SiteView]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[Now], Parts[SiteView]], clock: Callable[[], Now]) -> None:
+        self._make, self._clock = make, clock
         self._encoder = msgspec.msgpack.Encoder()
-        self._made: Instant | None = None
+        self._next: Parts[Answer] | None = None
+        self._next_begun = Instant(0.0)
+        self._begun: Instant | None = None
         self._newest: Answer = Denied("unavailable", "nothing was made yet")
 
-    def since(self, asked: Instant, now: Now) -> Answer:
-        """A snapshot no older than the request: it contains everything that happened before."""
-        if self._made is None or self._made < asked:
-            self._made, self._newest = now.mono_s, self._fitted(SiteNow(self._make(now)))
+    def since(self, asked: Instant) -> Parts[Answer]:
+        """A snapshot begun at `asked` or later: it contains everything that happened before.
+
+        All who wait make it together: a part by whoever has a turn.
+        """
+        while self._begun is None or self._begun < asked:
+            self._go_on()
+            yield
         return self._newest
 
-    def in_parts(self, asked: Instant, now: Now) -> Parts[Answer]:
-        """The same for a client's turn, in one part."""
-        yield from ()
-        return self.since(asked, now)
+    def _go_on(self) -> None:
+        """The next part. After an error, the next snapshot begins anew."""
+        if self._next is None:
+            now = self._clock()
+            self._next, self._next_begun = self._encoded(now), now.mono_s
+        try:
+            next(self._next)
+        except StopIteration as made:
+            self._next, self._begun, self._newest = None, self._next_begun, made.value
+        except BaseException:
+            self._next = None
+            raise
 
-    def _fitted(self, answer: Answer) -> Answer:
+    def _encoded(self, now: Now) -> Parts[Answer]:
         """The encoded snapshot, with less in it if it is too large."""
+        answer: Answer = SiteNow((yield from self._make(now)))
         while isinstance(answer, SiteNow):
+            yield
             data = self._encoder.encode(answer.site)
             if len(data) <= MAX_ROW_BYTES:
                 return SiteNow(cast("Any", msgspec.Raw(data)))

@@ -19,6 +19,7 @@ from wattline_scheduler.shell.clients.fair_queue import FairLimits, FairQueue
 from wattline_scheduler.shell.clients.pictures.picture_turns import PERIOD_S, PictureTurns
 from wattline_scheduler.shell.clients.pictures.site_feed import NEW_READER, Reader
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
+from wattline_scheduler.time_slices import Parts, go_on
 
 MAX_WATCHES_PER_CLIENT = 16
 MAX_WATCHES_PER_USER = 128
@@ -28,7 +29,9 @@ SITE_PERIOD_MIN_S = 0.2
 ROUTES_PERIOD_S = 0.1
 """Maximum delay until a gateway learns of a worker."""
 SITE_AGE_S = 0.05
-"""Watches served within this time share a snapshot."""
+"""Watches that are due within this time share a snapshot."""
+PART_S = 0.005
+"""Time per turn for the snapshot that a watch waits for."""
 EVENTS_AT_ONCE = 250
 RETRY_S = 0.1
 """Retry interval of a watch whose connection was full."""
@@ -71,8 +74,10 @@ class _Watch:
     """Paced: since when an answer is unacknowledged by the client."""
     reader: Reader = NEW_READER
     """Deltas: what of the pictures was shown."""
-    is_queued: bool = False
-    """Queued to be shown in its user's turn."""
+    queued_at: Instant | None = None
+    """When it was queued to be shown in its user's turn; None = it is not."""
+    snapshot: Parts[Answer] | None = None
+    """The one that it waits for."""
 
 
 class Watches:
@@ -150,8 +155,9 @@ class Watches:
         for watch in list(self._watches.values()):
             if self._is_closed(watch, now):
                 self.drop(watch.session, watch.ask)
-            elif not watch.is_queued and self._has_news(watch, now, newest_event, newest_act):
-                watch.is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
+            elif watch.queued_at is None and self._has_news(watch, now, newest_event, newest_act):
+                is_queued = self._due.put(watch.session.user, watch, 0, now.mono_s)
+                watch.queued_at = now.mono_s if is_queued else None
         self._due.serve(self._clock, SHOW_S, self._serve)
         effects, self._effects = self._effects, []
         return effects
@@ -165,10 +171,12 @@ class Watches:
         return picture_s if of_watches_s is None else min(picture_s, of_watches_s)
 
     def _serve(self, _: str, watch: _Watch, now: Now) -> float:
-        watch.is_queued = False
+        queued_at, watch.queued_at = watch.queued_at, None
         if self._watches.get((watch.session.connection, watch.ask)) is watch:
             try:
-                self._show_newest(watch, now)
+                if not self._show_newest(watch, queued_at or now.mono_s, now):
+                    watch.queued_at = queued_at
+                    self._due.put_back(watch, 0)
             except Exception as error:
                 self._give_up((watch,), error, now)
         return 0.0
@@ -193,20 +201,34 @@ class Watches:
             denied = internal_error(what, error)
             self._effects.append(Reply(watch.session.connection, watch.ask, denied))
 
-    def _show_newest(self, watch: _Watch, now: Now) -> None:
+    def _show_newest(self, watch: _Watch, queued_at: Instant, now: Now) -> bool:
+        """False = some of what it shows is still to be made."""
         match watch.request:
             case WatchSite(deltas=True) as request:
                 self._show_delta(watch, request.period_s, now)
             case WatchSite() as request:
-                watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
-                newest = self._snapshots.since(Instant(now.mono_s - SITE_AGE_S), now)
-                if self._show(watch, newest, now) and request.is_paced:
-                    watch.unseen_since = now.mono_s
+                return self._show_snapshot(watch, request, queued_at, now)
             case ListEvents():
                 self._show_events(watch, now)
             case WatchRoutes():
                 watch.due = Instant(now.mono_s + ROUTES_PERIOD_S)
                 self._show_routes(watch, now)
+        return True
+
+    def _show_snapshot(
+        self, watch: _Watch, request: WatchSite, queued_at: Instant, now: Now
+    ) -> bool:
+        if watch.snapshot is None:
+            watch.snapshot = self._snapshots.since(Instant(queued_at - SITE_AGE_S))
+        until_s = now.mono_s + PART_S
+        newest = go_on(watch.snapshot, lambda: self._clock().mono_s >= until_s)
+        if newest is None:
+            return False
+        watch.snapshot = None
+        watch.due = _next_beat(now, max(request.period_s, SITE_PERIOD_MIN_S))
+        if self._show(watch, newest, now) and request.is_paced:
+            watch.unseen_since = now.mono_s
+        return True
 
     def _show_delta(self, watch: _Watch, period_s: float, now: Now) -> None:
         delta, reader = self._pictures.feed.read(watch.reader)

@@ -209,7 +209,7 @@ def test_ended_jobs_stay_ended_and_are_not_counted_open(h: Harness) -> None:
     h.end_tasks()
     restart(h)
     assert h.state_of(number) == "COMPLETED"
-    assert h.cluster.state.work.open_count == 0
+    assert len(h.cluster.state.work.open) == 0
 
 
 def test_the_epoch_of_the_new_run_is_told_to_every_node(h: Harness) -> None:

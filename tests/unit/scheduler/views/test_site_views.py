@@ -12,6 +12,7 @@ from wattline_protocol.views.site_views import DomainView, NodeView, SiteView
 from wattline_protocol.wire.agents.host_load import HostLoad
 from wattline_protocol.wire.client_messages import DeclareOff, Drain, Shed
 from wattline_scheduler.plan.cycle import PATIENCE_S
+from wattline_scheduler.time_slices import at_once
 from wattline_scheduler.views import site_view as site_views
 from wattline_scheduler.views.domains_view import domain_views
 from wattline_scheduler.views.jobs_view import job_in_memory
@@ -33,7 +34,8 @@ def domain_of(h: Harness, name: str) -> DomainView:
 
 def whole(h: Harness) -> SiteView:
     tariff = h.site.tariff
-    return site_view(h.cluster.state, h.now, lambda job: job_in_memory(job, tariff), 7)
+    parts = site_view(h.cluster.state, h.now, lambda job: job_in_memory(job, tariff), 7)
+    return at_once(parts)
 
 
 def test_a_node_never_heard_counts_at_its_nameplate() -> None:

@@ -36,9 +36,6 @@ HISTORY_KEPT = 64
 CRASHES_HELD = 3
 """Number of crashes in a row after which a gang is held, so that it does not use up its retries."""
 
-START_WAIT_S = 20.0
-"""Time that a placed gang waits for its watts before it releases its GPUs."""
-
 LONG_AGO = Instant(0.0)
 NEVER_TRIED = AttemptNo(0)
 NOT_DATED = UnixTime(0.0)
@@ -129,10 +126,6 @@ LIVE: frozenset[GangPhase] = frozenset({"starting", "running", "paused", "ending
 """Phases with allocated GPUs."""
 
 
-class IllegalTransition(AssertionError):
-    """An illegal phase transition of a gang; includes the job's history."""
-
-
 @dataclass(slots=True, eq=False)
 class Attempt:
     """One try of one task. `record` is the state on disk, `report` the agent's newest report."""
@@ -162,6 +155,7 @@ class Attempt:
     def __post_init__(self) -> None:
         """Of an attempt on record."""
         self.gang.has_saved |= self.record.checkpoint is not None
+        self.gang.job.tried.add(self.gang.number)
 
     @property
     def node(self) -> NodeId:
@@ -352,6 +346,8 @@ class Job:
     """Numbers of pending gangs that are not backing off."""
     job_class: JobClass | None = None
     """Its class in the queue while it is queued."""
+    tried: SortedNumbers = field(default_factory=SortedNumbers)
+    """Numbers of gangs with a known attempt: of an array that waits few or none."""
     held: set[int] = field(default_factory=set)
     """Numbers of gangs with a hold of their own."""
     parents: dict[JobId, "Job"] = field(default_factory=dict)
@@ -397,7 +393,7 @@ class Job:
             gang.live.clear()
             gang.past.clear()
             gang.first_ended = None
-        self.gangs.clear()
+        self.gangs, self.tried = [], SortedNumbers()
         self.count = dict.fromkeys(LEGAL, 0)
 
     @property
@@ -443,6 +439,11 @@ class Job:
         """The same if its nodes had its data."""
         is_blocked = self.record.is_held or self.parents or self.closed or self.outside
         return not (is_blocked or self.barred)
+
+    @property
+    def tried_gangs(self) -> list[Gang]:
+        """Gangs with a known attempt, by number."""
+        return [self.gangs[number] for number in self.tried]
 
     @property
     def follows_clock(self) -> bool:

@@ -7,6 +7,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from copy import copy
+from itertools import islice
 from typing import NamedTuple
 
 from wattline_protocol.ids import Instant, JobId, NodeId, Now, TaskRef, UserName
@@ -18,7 +19,6 @@ from wattline_scheduler.core.model.jobs.job import (
     Attempt,
     Ended,
     Gang,
-    IllegalTransition,
     Job,
     Paused,
     Pending,
@@ -53,6 +53,10 @@ MAX_SHAPES = 10_000
 """Maximum number of shared shapes."""
 
 UNSTAGED = "its data is not examined yet"
+
+
+class IllegalTransition(AssertionError):
+    """An illegal phase transition of a gang; includes the job's history."""
 
 
 class _Held(NamedTuple):
@@ -102,8 +106,8 @@ class Workload:
         """Jobs whose checkpoints are copied into the store."""
         self.timers = Timers()
         """Times at which the clock changes something for a job."""
-        self.open_count = 0
-        """Number of jobs that have not ended."""
+        self.open: dict[JobId, Job] = {}
+        """Jobs that have not ended, in the order in which they were opened."""
         self.open_jobs = OpenJobs(quotas)
         """Open gangs per user, account and queue: every index of an array counts."""
         self.live_at: Counter[int] = Counter()
@@ -134,7 +138,7 @@ class Workload:
             job.count[gang.phase_name] += 1
             self.count_live(job, int(gang.phase_name in LIVE))
             self._index(gang, now)
-        self.open_count += 1
+        self.open[job.id] = job
         self._count_output(job, 1)
         self.open_jobs.count(job, job.open_count)
         self.services.opened(job)
@@ -350,7 +354,7 @@ class Workload:
 
     def ended(self, job: Job) -> None:
         """Handles the end of a job; drops the oldest ended ones from memory."""
-        self.open_count -= 1
+        self.open.pop(job.id)
         self._count_output(job, -1)
         self.services.ended(job)
         self.timers.forget(job.id)
@@ -365,6 +369,10 @@ class Workload:
             self.keeping.pop(oldest, None)
             self.left.append(self.jobs.pop(oldest))
 
+    def newest_ended(self, count: int) -> list[Job]:
+        """The last `count` jobs that ended, the newest first."""
+        return [self.jobs[number] for number in islice(reversed(self._ended), count)]
+
     def unlink_left(self) -> None:
         """Frees the jobs evicted in this event; called at its end."""
         for job in self.left:
@@ -375,7 +383,7 @@ class Workload:
         """Reopens an ended job; its gangs are moved next."""
         if job.spec.data.outputs:
             self.keeping[job.id] = job
-        self.open_count += 1
+        self.open[job.id] = job
         self._count_output(job, 1)
         self.services.opened(job)
         del self._ended[job.id]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from wattline_protocol.ids import GpuIndex, Instant, Now
 from wattline_scheduler.core.model.devices import returned_devices
 from wattline_scheduler.core.model.jobs.job import (
-    START_WAIT_S,
     Ending,
     Gang,
     Job,
@@ -20,6 +19,9 @@ from wattline_scheduler.core.model.jobs.job import (
 )
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
+
+START_WAIT_S = 20.0
+"""Time that a placed gang waits for its watts before it releases its GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def left_of_job(bounds: RuntimeBounds, job: Job, now: Now) -> RemainingTime | No
     """Time until the last of its gangs ends; None: unknown, or some are pending."""
     if job.count["pending"]:
         return None
-    left = [left_of(bounds, gang, now) for gang in job.gangs if gang.live]
+    left = [left_of(bounds, gang, now) for gang in job.tried_gangs if gang.live]
     if not left or None in left:
         return None
     return max((one for one in left if one is not None), key=lambda one: one.s)

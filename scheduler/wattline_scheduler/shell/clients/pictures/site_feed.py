@@ -164,7 +164,7 @@ class SiteFeed:
         return msgspec.structs.replace(row, heard_ago_s=0.0, heard_unix_s=since)
 
     def _refresh_jobs(self) -> Parts[None]:
-        shown = jobs_shown(self._state, IN_PICTURE)
+        shown = yield from jobs_shown(self._state, IN_PICTURE)
         yield
         numbers = {job.id for job in shown}
         for left in self._job_marks.keys() - numbers:

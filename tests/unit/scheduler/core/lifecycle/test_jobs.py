@@ -25,7 +25,8 @@ from wattline_scheduler.core.lifecycle.ending import MAX_LOSSES
 from wattline_scheduler.core.model.effects import Save, Send
 from wattline_scheduler.core.model.events import PlanDue
 from wattline_scheduler.core.model.jobs import job_index
-from wattline_scheduler.core.model.jobs.job import Ended, IllegalTransition, Job, Running
+from wattline_scheduler.core.model.jobs.job import Ended, Job, Running
+from wattline_scheduler.core.model.jobs.job_index import IllegalTransition
 from wattline_scheduler.plan.model.snapshot import Placement, Plan, TaskPlace
 from wattline_scheduler.records import AttemptRecord
 

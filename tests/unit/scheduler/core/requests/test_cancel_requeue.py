@@ -127,7 +127,7 @@ def test_an_ended_job_is_queued_again_with_all_its_retries(h: Harness) -> None:
     h.do(requeue(only(number)))
     record = h.job(number).record
     assert (record.state, record.ended_unix_s) == ("RUNNING", None)
-    assert h.cluster.state.work.open_count == 1
+    assert len(h.cluster.state.work.open) == 1
     end_one(h, number, 1)
     h.run(3)
     assert h.state_of(number) == "RUNNING", "its retry is back"

@@ -22,6 +22,7 @@ from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
 from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.shell.clients.subscriptions import Watches
+from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.jobs_view import job_in_memory
 from wattline_scheduler.views.nodes_view import node_view
 
@@ -61,7 +62,7 @@ class Broken:
         self.seen: list[str] = []
         self.watches = Watches(
             self.endpoint,
-            Snapshots(self._site),
+            Snapshots(self._site, self._clock),
             self.pictures,
             lambda _, __: (),
             lambda _, __: (),
@@ -78,7 +79,8 @@ class Broken:
         self._raise()
         return job_in_memory(one, self.h.site.tariff)
 
-    def _site(self, now: Now) -> SiteView:
+    def _site(self, now: Now) -> Parts[SiteView]:
+        yield
         self._raise()
         return empty_site()
 

@@ -1,5 +1,8 @@
 """Lists of jobs: which of them, how many, and the rest of a list that was cut."""
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -8,13 +11,14 @@ from support.core.sites import job
 from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import MAX_WORDS, Selection, Span, only
 from wattline_protocol.site.model import LogReaders, Role
+from wattline_protocol.views.site_views import JobView
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Jobs, ListJobs, Response
 from wattline_protocol.wire.task_order import RankFailure
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
 from wattline_scheduler.core.model.jobs import job_index
+from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.shell.clients.long_lists import ROWS_A_PART
 from wattline_scheduler.shell.clients.questions import HIDDEN, Reads
 from wattline_scheduler.time_slices import at_once
 
@@ -60,12 +64,31 @@ def test_a_long_list_is_cut_and_goes_on_before_its_first(h: Harness, reads: Read
     assert listed(h, reads, rest) == (left[:1], False)
 
 
+def test_a_part_of_a_list_has_one_row(
+    h: Harness, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row of an array that runs reads all its attempts."""
+    numbers, shown = [h.submit(job().held()) for _ in range(5)], list[int]()
+    monkeypatch.setattr(reads, "show_job", _noting(reads.show_job, shown))
+    counts = [len(shown) for _ in reads.listed(ListJobs(), h.now)]
+    assert max(after - before for before, after in pairwise(counts)) == 1
+    assert shown == numbers[::-1]
+
+
+def _noting(show_job: Callable[[Job], JobView], shown: list[int]) -> Callable[[Job], JobView]:
+    def noted(one: Job) -> JobView:
+        shown.append(one.id)
+        return show_job(one)
+
+    return noted
+
+
 def test_a_job_that_leaves_memory_while_it_is_listed_is_left_out(
     h: Harness, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has no gangs any more, and would be shown without its tasks."""
     monkeypatch.setattr(job_index, "MAX_ENDED_JOBS", 1)
-    oldest, *others = [h.submit(job().held()) for _ in range(ROWS_A_PART + 1)]
+    oldest, *others = [h.submit(job().held()) for _ in range(4)]
     h.ask(Cancel(only(oldest)))
     parts = reads.listed(ListJobs(), h.now)
     next(parts), next(parts)  # the jobs to show are chosen, and the newest are shown

@@ -16,6 +16,7 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_protocol.wire.codec import Codec
 from wattline_scheduler.shell.clients.truncate import fit
+from wattline_scheduler.time_slices import at_once
 from wattline_scheduler.views.jobs_view import job_in_memory
 from wattline_scheduler.views.nodes_view import node_view
 from wattline_scheduler.views.site_view import site_view
@@ -65,7 +66,8 @@ def test_nodes_lose_their_gpus_first() -> None:
 
 def test_a_snapshot_loses_gpus_then_jobs() -> None:
     h = busy()
-    view = site_view(h.cluster.state, h.now, lambda j: job_in_memory(j, Tariff()), 0)
+    parts = site_view(h.cluster.state, h.now, lambda j: job_in_memory(j, Tariff()), 0)
+    view = at_once(parts)
     answer = fitted(SiteNow(view), 20_000)
     assert isinstance(answer, SiteNow)
     assert all(node.gpus == () for node in answer.site.nodes)
