@@ -6,6 +6,7 @@ nothing; spooled steps of an agent arrive complete and are added once. A minute 
 replaces its row: a run continues the minutes of the one before.
 """
 
+import math
 import sqlite3
 from typing import ClassVar, Literal
 
@@ -27,6 +28,10 @@ DOMAIN_COARSE_STEP_S = 900
 ROLLUP_KEEP_S = 2 * 366 * 86_400
 """… for two years, as are the nodes' steps."""
 
+
+SETTLED_S = 7 * 86_400.0
+"""Ages of all that is retained for a time count from the newest domain step that is at least this
+old, not from the clock: a run whose clock is years ahead deletes nothing within this time."""
 
 SPOOL_AHEAD_S = 600.0
 """Spooled steps that begin later than this from now are not retained: the clock of their node was
@@ -115,13 +120,23 @@ DELETE FROM node_rollups WHERE source = 'spool' AND start_unix_s > :ahead_s
 """
 
 
-def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
+def settled_unix_s(db: sqlite3.Connection, now_unix_s: float) -> float:
+    """The time from which ages count; before everything if no domain step is old enough."""
+    newest = "SELECT max(start_unix_s) FROM domain_rollups WHERE start_unix_s <= ?"
+    found: float | None = db.execute(newest, (now_unix_s - SETTLED_S,)).fetchone()[0]
+    return -math.inf if found is None else found
+
+
+def fold_and_drop(db: sqlite3.Connection, now_unix_s: float, settled_s: float) -> None:
     """Fold domain steps older than a day and delete expired ones, in the caller's transaction.
 
-    Each step is folded once: `meta.folded_upto_s` records the progress.
+    Each step is folded once: `meta.folded_upto_s` records the progress. Where that is ahead of the
+    clock, the clock of an earlier run was: a week is folded again, which changes no folded step.
     """
     until_s = int(now_unix_s - DOMAIN_FINE_KEEP_S) // DOMAIN_COARSE_STEP_S * DOMAIN_COARSE_STEP_S
     since_s = db.execute("SELECT folded_upto_s FROM meta").fetchone()[0]
+    if since_s > now_unix_s:
+        since_s = until_s - int(SETTLED_S)
     if until_s > since_s:
         span = {"since_s": since_s, "until_s": until_s, "coarse_s": DOMAIN_COARSE_STEP_S}
         folded = db.execute(_FOLDED, span).fetchall()
@@ -134,12 +149,10 @@ def fold_and_drop(db: sqlite3.Connection, now_unix_s: float) -> None:
     for table in (DOMAIN_STEPS, NODE_STEPS):
         db.execute(
             f"DELETE FROM {table.name} WHERE start_unix_s < ?",  # noqa: S608 - names of our tables
-            (now_unix_s - ROLLUP_KEEP_S,),
+            (settled_s - ROLLUP_KEEP_S,),
         )
     db.execute(_AHEAD, {"now_s": now_unix_s, "ahead_s": SPOOL_AHEAD_S})
-    db.execute(
-        "DELETE FROM service_rollups WHERE start_unix_s < ?", (int(now_unix_s) - SERVICE_KEEP_S,)
-    )
+    db.execute("DELETE FROM service_rollups WHERE start_unix_s < ?", (settled_s - SERVICE_KEEP_S,))
 
 
 def load_service_minutes(db: sqlite3.Connection) -> tuple[ServiceRollup, ...]:

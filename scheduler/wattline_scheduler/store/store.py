@@ -51,7 +51,7 @@ from wattline_scheduler.store.marker import (
     mark_of,
     read_mark,
 )
-from wattline_scheduler.store.rollups import fold_and_drop, load_service_history
+from wattline_scheduler.store.rollups import fold_and_drop, load_service_history, settled_unix_s
 from wattline_scheduler.store.runs_retention import drop_runs, load_run
 from wattline_scheduler.store.tables import ACTS, Storable
 from wattline_scheduler.store.verify import DB_NAME, Snapshot, Verification
@@ -321,30 +321,31 @@ class Store:
         self._advance("tidying", 0, tidy)
 
     def _tidy(self, now_unix_s: float) -> None:
-        fold_and_drop(self._connection, now_unix_s)
+        settled_s = settled_unix_s(self._connection, now_unix_s)
+        fold_and_drop(self._connection, now_unix_s, settled_s)
         self._connection.execute(
             "DELETE FROM events WHERE seq <="  # rows are counted, as recoveries skip numbers
             " (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
             (EVENTS_KEPT,),
         )
-        drop_acts(self._connection, now_unix_s, ACTS_KEPT_S, ACTS_KEPT_OF_ONE, ACTS_KEPT)
+        drop_acts(self._connection, settled_s - ACTS_KEPT_S, ACTS_KEPT_OF_ONE, ACTS_KEPT)
         self._connection.execute(
             "DELETE FROM problems WHERE until_unix_s < ? OR until_unix_s IS NOT NULL AND number <="
             " (SELECT number FROM problems WHERE until_unix_s IS NOT NULL"
             " ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (now_unix_s - PROBLEMS_KEPT_S, PROBLEMS_KEPT),
+            (settled_s - PROBLEMS_KEPT_S, PROBLEMS_KEPT),
         )
         self._connection.execute(
-            "DELETE FROM api_keys WHERE revoked_unix_s < ?", (now_unix_s - API_KEYS_KEPT_S,)
+            "DELETE FROM api_keys WHERE revoked_unix_s < ?", (settled_s - API_KEYS_KEPT_S,)
         )
         self._connection.execute(
-            "DELETE FROM routes WHERE removed_unix_s < ?", (now_unix_s - ROUTES_KEPT_S,)
+            "DELETE FROM routes WHERE removed_unix_s < ?", (settled_s - ROUTES_KEPT_S,)
         )
         self._connection.execute("DELETE FROM notifications WHERE outcome <> ''")
         self._drop_runs()
         self._connection.execute(
             "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",
-            (now_unix_s - LIMITS_KEPT_S,),
+            (settled_s - LIMITS_KEPT_S,),
         )
 
     def _drop_runs(self) -> None:

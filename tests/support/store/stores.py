@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from support.core import records
+from wattline_protocol.ids import DomainId
+from wattline_scheduler.store.rollups import SETTLED_S, DomainRollup
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.tables import Storable
 
@@ -12,6 +14,12 @@ NOW = records.T0 + 1_000
 def opened(directory: Path, *, recover: bool = False) -> Store:
     """The store alone."""
     return Store.open(directory, now_unix_s=NOW, recover=recover)[0]
+
+
+def settle(store: Store, unix_s: float) -> float:
+    """Put a domain step on record from which ages count; when they count from that."""
+    store.commit([DomainRollup(DomainId("site"), int(unix_s), 10.0, 1_000, 1, 1, 1, 1)])
+    return unix_s + SETTLED_S
 
 
 def everything() -> list[Storable]:

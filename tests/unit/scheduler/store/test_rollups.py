@@ -9,6 +9,7 @@ from wattline_scheduler.store.rollups import (
     DOMAIN_COARSE_STEP_S,
     DOMAIN_FINE_KEEP_S,
     ROLLUP_KEEP_S,
+    SETTLED_S,
     SPOOL_AHEAD_S,
     DomainRollup,
     NodeRollup,
@@ -74,8 +75,10 @@ def test_old_domain_steps_become_coarse_and_keep_their_peak(tmp_path: Path) -> N
 def test_steps_are_dropped_after_two_years(tmp_path: Path) -> None:
     store, _ = Store.open(tmp_path, now_unix_s=T0)
     store.commit([domain_step(T0, 1), node_step(T0, "beats")])
-    store.tidy(T0 + ROLLUP_KEEP_S + 1)
-    assert rows(store, "SELECT * FROM domain_rollups") == []
+    newest = T0 + ROLLUP_KEEP_S + DOMAIN_COARSE_STEP_S
+    store.commit([domain_step(newest, 1)])
+    store.tidy(newest + SETTLED_S)
+    assert rows(store, "SELECT start_unix_s FROM domain_rollups") == [(newest,)]
     assert rows(store, "SELECT * FROM node_rollups") == []
     store.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from fuzz.samples import ROUTES
 from support.core import records
-from support.store.stores import NOW, everything, opened
+from support.store.stores import NOW, everything, opened, settle
 from wattline_protocol.ids import JobId, UnixTime, UserName
 from wattline_protocol.routing.file import parse_routes
 from wattline_scheduler.notification_record import NotificationRecord, Outcome
@@ -336,9 +336,9 @@ def test_a_full_disk_while_backing_up_leaves_no_backup(tmp_path: Path) -> None:
 def test_limits_that_are_long_over_are_dropped(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.commit([records.limit("event 7", is_over=True), records.limit("event 8", is_over=True)])
-    store.tidy(records.T0 + 20 * 86_400)
+    store.tidy(settle(store, records.T0 + 20 * 86_400))
     assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (2,)
-    store.tidy(records.T0 + 31 * 86_400)
+    store.tidy(settle(store, records.T0 + 31 * 86_400))
     assert store._connection.execute("SELECT count(*) FROM limits").fetchone() == (0,)
     store.close()
 
@@ -350,9 +350,9 @@ def test_routes_are_loaded_until_they_are_removed_and_kept_for_a_while(tmp_path:
     gone = msgspec.structs.replace(kept, name="gone", removed_unix_s=removed_unix_s)
     store = opened(tmp_path)
     store.commit([kept, gone])
-    store.tidy(records.T0 + 20 * 86_400)
+    store.tidy(settle(store, records.T0 + 20 * 86_400))
     assert store._connection.execute("SELECT count(*) FROM routes").fetchone() == (2,)
-    store.tidy(records.T0 + 31 * 86_400)
+    store.tidy(settle(store, records.T0 + 31 * 86_400))
     store.close()
     store, saved = Store.open(tmp_path, now_unix_s=NOW)
     assert saved.routes == (kept,)

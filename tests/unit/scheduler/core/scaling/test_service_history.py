@@ -8,7 +8,7 @@ import pytest
 
 from support.core.rolling import RollingHarness, echo, gateway_site
 from support.core.sites import job
-from support.store.stores import NOW
+from support.store.stores import NOW, settle
 from wattline_protocol.ids import UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import Slo
@@ -182,7 +182,7 @@ def test_a_restart_loads_hours_and_five_weeks_are_kept(tmp_path: Path) -> None:
     rows = [ServiceRollup("svc", UserName("ada"), at, 60.0, 600.0) for at in starts]
     partial = ServiceRollup("svc", UserName("ada"), now - 7_200, 3.0, 9_000.0)
     store.commit([*rows, partial, msgspec.structs.replace(rows[0], answered=5)])
-    store.tidy(NOW)
+    store.tidy(settle(store, NOW))
     store.close()
     store, saved = Store.open(tmp_path, now_unix_s=NOW)
     assert [(row.start_unix_s, row.answered) for row in saved.service_minutes] == [
