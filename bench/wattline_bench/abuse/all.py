@@ -1,5 +1,6 @@
 """Every attack, in the order of the table."""
 
+from wattline_bench.abuse.array_acts import OF_ARRAYS
 from wattline_bench.abuse.attack import Attack
 from wattline_bench.abuse.data_sets import DATA
 from wattline_bench.abuse.fields import FIELDS
@@ -12,6 +13,7 @@ ATTACKS: tuple[Attack, ...] = (
     *OF_TERMINALS,  # first: others leave jobs on all GPUs
     *FIELDS,
     *FLOODS,
+    *OF_ARRAYS,
     *WATCHED,
     *DATA,
     *HTTP,

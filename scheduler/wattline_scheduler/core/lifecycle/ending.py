@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.ids import Instant, JobId, Now, UnixTime
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_protocol.wire.task_order import NoticeKind
@@ -12,7 +12,7 @@ from wattline_scheduler.core.admission.learned_demand import observe_holders
 from wattline_scheduler.core.admission.quota_checks import discount
 from wattline_scheduler.core.lifecycle.checkpoint_times import note_ended
 from wattline_scheduler.core.lifecycle.fair_share import note_end, within
-from wattline_scheduler.core.lifecycle.job_state import save_gang
+from wattline_scheduler.core.lifecycle.job_state import refresh, save_gang
 from wattline_scheduler.core.lifecycle.notifications import notify
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.gpu_holders import release
@@ -197,7 +197,11 @@ def end_job(state: State, job: Job, cause: Cause, reason: str, now: Now) -> None
 
 
 def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, now: Now) -> None:
-    """Ends gangs for a final cause: pending ones at once, running ones with grace."""
+    """Ends gangs for a final cause: pending ones at once, running ones with grace.
+
+    Their jobs are refreshed once: that may look at each of the gangs.
+    """
+    jobs: dict[JobId, Job] = {}
     for gang in gangs:
         match gang.phase:
             case Ended() | Ending(cause="cancelled"):
@@ -206,9 +210,12 @@ def end_gangs(state: State, gangs: Iterable[Gang], cause: Cause, reason: str, no
                 continue
             case Pending() | Publishing():
                 gang.reason = reason
-                finish(state, gang, FINAL[cause], now)
+                _finish(state, gang, FINAL[cause], now)
+                jobs[gang.job.id] = gang.job
             case _:
                 end_gang(state, gang, cause, reason, now)
+    for job in jobs.values():
+        refresh(state, job, now)
 
 
 def settle(state: State, gang: Gang, now: Now) -> None:
@@ -257,13 +264,18 @@ def _publish(state: State, gang: Gang, now: Now) -> None:
 
 def finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
     """Moves the gang to its final state."""
+    _finish(state, gang, outcome, now)
+    refresh(state, gang.job, now)
+
+
+def _finish(state: State, gang: Gang, outcome: JobState, now: Now) -> None:
     if outcome == "COMPLETED":
         gang.reason = ""
     gang.job.held.discard(gang.number)
     gang.lacks_checkpoint = False
     _free_output(state, gang)
     state.work.move(gang, Ended(outcome), now)
-    save_gang(state, gang, now)
+    state.journal.save(gang.as_record())
 
 
 def _requeued(state: State, gang: Gang, now: Now) -> None:

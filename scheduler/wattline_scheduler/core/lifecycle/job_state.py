@@ -32,8 +32,10 @@ def derive(job: Job) -> JobState:
 
 def _are_all_held(job: Job) -> bool:
     """Whether every pending gang has a hold of its own."""
-    waiting = sum(job.gangs[number].phase_name == "pending" for number in job.held)
-    return bool(job.held) and waiting == job.count["pending"]
+    pending = job.count["pending"]
+    if not job.held or len(job.held) < pending:
+        return False
+    return pending == sum(job.gangs[number].phase_name == "pending" for number in job.held)
 
 
 def state_of_gang(gang: Gang) -> JobState:

@@ -133,7 +133,8 @@ def _on_one(state: State, asker: Asker, request: OnJobs, target: Target, now: No
         owner = job.record.owner
         summary = one.audit_text(planned)
         state.journal.act(one.event, summary, now, actor=asker.user, owner=owner, job=job.id)
-        text = one.do(state, planned, asker.user, now)
+        with state.work.in_bulk():
+            text = one.do(state, planned, asker.user, now)
     return _row(target, text, len(planned.gangs))
 
 

@@ -22,7 +22,7 @@ from wattline_scheduler.core.admission.satisfiability import impossible
 from wattline_scheduler.core.admission.service_name_checks import name_taken
 from wattline_scheduler.core.lifecycle.dependencies import never, wait_for_parents
 from wattline_scheduler.core.lifecycle.ending import end_gang, end_gangs
-from wattline_scheduler.core.lifecycle.job_state import refresh, save_gang, state_of_gang
+from wattline_scheduler.core.lifecycle.job_state import refresh, state_of_gang
 from wattline_scheduler.core.lifecycle.scaling import add_replica
 from wattline_scheduler.core.lifecycle.usage_limits import used_up
 from wattline_scheduler.core.model.data.stored_checkpoints import (
@@ -242,12 +242,13 @@ def _requeue(state: State, planned: PlannedAction, user: UserName, now: Now) -> 
         if isinstance(gang.phase, Ended | Pending | Publishing):
             gang.reason = reason
             state.work.move(gang, Pending(now.mono_s), now)
-            save_gang(state, gang, now)
+            state.journal.save(gang.as_record())
         else:
             end_gang(state, gang, "asked", reason, now)
     for number in range(present, job.gang_count):  # it was scaled to zero when it ended
         add_replica(state, job, number, reason, now)
     job.wait_reason = ""
+    refresh(state, job, now)
     state.wants_plan = True
     is_held = job.record.is_held or all(gang.is_held for gang in planned.gangs)
     until = ", held until released" if is_held else ""

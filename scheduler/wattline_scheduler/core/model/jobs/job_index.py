@@ -5,7 +5,8 @@
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from itertools import islice
 from typing import NamedTuple
@@ -118,6 +119,8 @@ class Workload:
         self._ended: dict[JobId, None] = {}
         self.held: dict[Gang, _Held] | None = None
         """Frozen gangs of a copy made by `frozen`; None = not frozen."""
+        self._requeued_later: dict[JobId, Job] | None = None
+        """Jobs to be queued again; None = not `in_bulk`."""
         self._moved: dict[NodeId, None] = {}
         """Nodes of gangs whose phase changed since `take_moved`."""
         self.redescribe: dict[NodeId, None] = {}
@@ -262,7 +265,22 @@ class Workload:
     def requeue(self, job: Job) -> None:
         """Queues, moves or removes the job, according to its gangs."""
         job.waiting = None
+        if self._requeued_later is not None:
+            self._requeued_later[job.id] = job
+            return
         self.queue.set(job, wants_in=job.may_start and self.may_start(job) > 0)
+
+    @contextmanager
+    def in_bulk(self) -> Iterator[None]:
+        """Within it jobs keep their places in the queue: each is queued again once, at the end. For
+        an act on thousands of gangs."""
+        later = self._requeued_later = {}
+        try:
+            yield
+        finally:
+            self._requeued_later = None
+            for job in later.values():
+                self.requeue(job)
 
     def learn(self, gang: Gang, held_s: float, *, is_end: bool, is_done: bool) -> None:
         """Learns from the time a try had GPUs: a lower bound of its kind's runtime, or its end
