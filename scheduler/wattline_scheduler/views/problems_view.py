@@ -29,7 +29,7 @@ def problem_list(state: State, request: ListProblems) -> ProblemList:
     """Open problems, then the newest ended ones."""
     found = _worst_first(one.record for one in state.problems.open.values())
     if request.ended:
-        found += reversed(state.problems.ended)
+        found += reversed(state.problems.ended.values())
     if request.node is not None:
         found = [record for record in found if record.node == request.node]
     alarms, warnings = open_counts(state)

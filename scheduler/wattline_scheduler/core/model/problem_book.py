@@ -1,6 +1,5 @@
 """Open problems, recently ended ones, and the times at which ends are due."""
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -77,7 +76,8 @@ class Problems:
     """Open problems that end by time: absent for a while, or not seen for long."""
     reopenable: dict[Key, tuple[ProblemRecord, Instant]] = field(default_factory=dict)
     """Problems that ended within `REOPEN_S`, in that order."""
-    ended: deque[ProblemRecord] = field(default_factory=lambda: deque(maxlen=ENDED_KEPT))
+    ended: dict[int, ProblemRecord] = field(default_factory=dict)
+    """The newest `ENDED_KEPT` by number, in the order of their ends."""
 
     def add(self, record: ProblemRecord, now: Now) -> Problem:
         """Adds an open problem."""
@@ -122,18 +122,21 @@ class Problems:
             if not of_node:
                 del self.of_node[record.node]
         self.reopenable[key] = record, now.mono_s
-        self.ended.append(record)
+        self.keep_ended(record)
         return record
+
+    def keep_ended(self, record: ProblemRecord) -> None:
+        """Adds an ended problem; the oldest leaves memory."""
+        self.ended[record.number] = record
+        if len(self.ended) > ENDED_KEPT:
+            del self.ended[next(iter(self.ended))]
 
     def reopened(self, key: Key) -> ProblemRecord | None:
         """Reopens a problem with that key that ended recently; None = there is none."""
         before = self.reopenable.pop(key, None)
         if before is None:
             return None
-        if self.ended and self.ended[-1] is before[0]:
-            self.ended.pop()
-        else:
-            self.ended.remove(before[0])
+        self.ended.pop(before[0].number, None)  # of many that ended since, it has left memory
         again = before[0].occurrences + 1
         return msgspec.structs.replace(before[0], until_unix_s=None, occurrences=again)
 

@@ -96,7 +96,7 @@ def restore_problems(state: State, saved: tuple[ProblemRecord, ...], now: Now) -
     """Restores saved problems. Ends those whose subject is no longer in the site file."""
     for record in saved:
         if record.until_unix_s is not None:
-            state.problems.ended.append(record)
+            state.problems.keep_ended(record)
             continue
         problem = state.problems.add(record, now)
         if not _is_of_site(state, record):

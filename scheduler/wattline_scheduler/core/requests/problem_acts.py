@@ -32,6 +32,6 @@ def _open(state: State, number: int) -> Problem | None:
 
 
 def _no_problem(state: State, number: int) -> Denied:
-    if any(record.number == number for record in state.problems.ended):
+    if number in state.problems.ended:
         return Denied("conflict", f"problem {number} has ended: nothing is left to acknowledge")
     return Denied("not_found", f"no open problem {number}; `wattline problems` lists their numbers")

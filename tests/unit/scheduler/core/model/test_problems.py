@@ -195,6 +195,23 @@ def test_the_open_problems_of_a_site_are_bounded(
     ]
 
 
+def test_one_may_come_back_after_more_ended_than_are_in_memory(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a thousand nodes are heard again, and one of them is lost once more."""
+    monkeypatch.setattr(problem_book, "ENDED_KEPT", 3)
+    state, subjects = h.cluster.state, [f"d{n}" for n in range(5)]
+    for subject in subjects:
+        begin(state, "over_budget", subject, "x", h.now)
+        end(state, "over_budget", subject, h.now)
+    h.tick()
+    assert [one.subject for one in state.problems.ended.values()] == subjects[2:]
+    assert begin(state, "over_budget", "d0", "x", h.now)
+    assert begin(state, "over_budget", "d3", "x", h.now)
+    assert [one.record.occurrences for one in state.problems.open.values()] == [2, 2]
+    assert [one.subject for one in state.problems.ended.values()] == ["d2", "d4"]
+
+
 def test_every_kind_is_explained() -> None:
     assert KINDS.keys() > AGENT_KINDS
     for name, kind in KINDS.items():
