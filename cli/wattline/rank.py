@@ -54,7 +54,8 @@ def log_name(local_rank: int) -> str:
 
 
 class RankLog:
-    """A bounded copy of a rank's output: two files, of which the older is replaced."""
+    """A bounded copy of a rank's output: two files, of which the older is removed before the newer
+    takes its name: ext4 would write it to disk at once, and others that sync would wait for it."""
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self._path, self._half = path, max(limit_bytes, MIN_LIMIT_BYTES) // 2
@@ -87,7 +88,10 @@ class RankLog:
         with contextlib.suppress(FileNotFoundError):
             following.unlink()
         file = self._opened(following)
-        self._path.rename(self._path.with_name(f"{self._path.name}.1"))
+        older = self._path.with_name(f"{self._path.name}.1")
+        with contextlib.suppress(FileNotFoundError):
+            older.unlink()
+        self._path.rename(older)
         following.rename(self._path)
         os.close(self._file)
         self._file, self._size = file, 0

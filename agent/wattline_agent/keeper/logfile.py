@@ -1,16 +1,18 @@
 """A task's output on disk: two rotating files, together never larger than the limit.
 
 `log` is the current file, `log.1` the previous one; when `log` reaches half the limit it becomes
-`log.1`. Offsets count every byte the task ever wrote, so they stay valid over rotation. `log.index`
-records the offset at which each file begins, and the inode it refers to, so that a reader detects a
-rotation in progress, or a crash in one. Most logs are never rotated and have no index; a task that
-has written nothing has no log.
+`log.1`, which is removed before: ext4 writes a file to disk at once where it replaces another, and
+every program that syncs a file of that disk would wait for the log. Offsets count every byte the
+task ever wrote, so they stay valid over rotation. `log.index` records the offset at which each file
+begins, and the inode it refers to, so that a reader detects a rotation in progress, or a crash in
+one. Most logs are never rotated and have no index; a task that has written nothing has no log.
 
 All three share a prefix: `tasks/KEY.` for a task.
 """
 
 import os
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from wattline_agent.keeper.records import read_record, write_record
@@ -47,7 +49,7 @@ def _settle(index: Index, log_inode: int, old: os.stat_result | None) -> Index |
     if old is not None and old.st_ino == log_inode:
         return None
     if index.inode == log_inode:
-        return index
+        return index if old is not None else replace(index, first=index.current)
     if old is not None and index.inode == old.st_ino:
         return Index(index.current, index.current + old.st_size, log_inode, index.lost)
     return None
@@ -114,6 +116,8 @@ class LogWriter:
             self._save()  # so that a crash between the renames stays detectable
         try:
             fresh = self._open(NEXT_LOG)
+            with suppress(FileNotFoundError):
+                os.unlink(self._prefix + OLD_LOG)  # noqa: PTH108 - prefixes
             os.rename(self._prefix + LOG, self._prefix + OLD_LOG)  # noqa: PTH104 - prefixes
             os.rename(self._prefix + NEXT_LOG, self._prefix + LOG)  # noqa: PTH104
         except OSError:

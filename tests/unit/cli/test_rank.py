@@ -28,7 +28,16 @@ def test_output_is_passed_on_in_writes_that_do_not_interleave(data: bytes) -> No
         assert all(part.endswith(b"\n") for part in parts[:-1])
 
 
-def test_the_copy_is_bounded_and_its_offsets_count_all_bytes(tmp_path: Path) -> None:
+def test_the_copy_is_bounded_and_its_offsets_count_all_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_rename = Path.rename
+
+    def rename(old: Path, new: Path) -> Path:
+        assert not new.exists(), "ext4 would write the log to disk at once"
+        return really_rename(old, new)
+
+    monkeypatch.setattr(Path, "rename", rename)
     log = rank.RankLog(tmp_path / rank.log_name(3), 1)
     whole = b"".join(b"line %d\n" % number for number in range(40_000))
     for at in range(0, len(whole), 10_000):

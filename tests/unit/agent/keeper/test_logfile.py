@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from wattline_agent.keeper.logfile import INDEX, MIN_LIMIT_BYTES, LogWriter, NoLog, read_piece
+from wattline_agent.keeper.logfile import (
+    INDEX,
+    MIN_LIMIT_BYTES,
+    OLD_LOG,
+    LogWriter,
+    NoLog,
+    read_piece,
+)
 
 HALF = MIN_LIMIT_BYTES // 2
 
@@ -72,6 +79,47 @@ def test_a_crash_between_renames_and_index_is_settled_by_reader_and_writer(tmp_p
     writer.close()
     after = read_piece(f"{tmp_path}/1.", -64, 64)
     assert (after.start, after.data) == (total, numbered(total, 64))
+
+
+def test_a_crash_in_a_rotation_leaves_the_newest_half_at_its_offset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(f"{tmp_path}/1.", 2 * HALF, step=1000)
+    writer = LogWriter(f"{tmp_path}/1.", MIN_LIMIT_BYTES)
+
+    really_rename = os.rename
+
+    def crash(old: str, new: str) -> None:
+        if str(new).endswith(OLD_LOG):
+            raise KeyboardInterrupt
+        really_rename(old, new)
+
+    monkeypatch.setattr(os, "rename", crash)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write(b"lost")
+    monkeypatch.setattr(os, "rename", really_rename)
+    piece = read_piece(f"{tmp_path}/1.", 0, 10 * HALF)
+    assert (piece.start, piece.data) == (HALF, numbered(HALF, HALF))
+    writer = LogWriter(f"{tmp_path}/1.", MIN_LIMIT_BYTES)
+    writer.write(numbered(2 * HALF, 64))
+    after = read_piece(f"{tmp_path}/1.", 0, 10 * HALF)
+    assert (after.start, after.data) == (HALF, numbered(HALF, HALF + 64))
+
+
+def test_a_rotation_replaces_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ext4 would write it to disk at once."""
+    renamed: list[str] = []
+    really_rename = os.rename
+
+    def rename(old: str, new: str) -> None:
+        if not str(new).endswith(INDEX):
+            assert not Path(new).exists()
+            renamed.append(new)
+        really_rename(old, new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    write(f"{tmp_path}/1.", 3 * HALF, step=1000)
+    assert len(renamed) == 4, "two rotations"
 
 
 def test_a_full_disk_loses_output_is_counted_and_stops_nobody(
