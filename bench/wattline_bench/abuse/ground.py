@@ -4,7 +4,7 @@ ones, a gateway where one is needed, and honest members who go about their work.
 import multiprocessing
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from wattline_bench.rig.site import rack_site
 from wattline_bench.serving.gateway import Stack, stack, wait_until_ready
 from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.job.selection import Selection
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.views.load_views import MAX_LOAD_S, Load
 
@@ -114,6 +115,19 @@ class Ground:
             tried = int(attacker.result())
             attacker.end()
         load = self._load(time.monotonic() - began_s + 1.0)
+        row = self._row(attack, tried, found, load, newest, calm)
+        self._cancel_attackers_jobs()
+        return row
+
+    def _row(
+        self,
+        attack: Attack | None,
+        tried: int,
+        found: dict[str, Samples],
+        load: Load | None,
+        newest: int,
+        calm: Row | None,
+    ) -> Row:
         return Row(
             what=CALM if attack is None else attack.name,
             tried=tried,
@@ -126,6 +140,11 @@ class Ground:
             worst_step_ms=None if load is None else round(1e3 * load.worst_step_s, 1),
             worst_step_cpu_ms=None if load is None else round(1e3 * load.worst_step_cpu_s, 1),
         )
+
+    def _cancel_attackers_jobs(self) -> None:
+        """The next attack is compared with a site that has none of them."""
+        with suppress(WattlineError):  # no scheduler answers: the row says so
+            self._site.client.cancel(Selection(users=(ATTACKER,)))
 
     def _ended(self, found: dict[str, Samples]) -> int:
         """Processes that are gone, and programs that left an honest member without an answer."""

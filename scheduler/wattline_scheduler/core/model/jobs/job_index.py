@@ -207,9 +207,14 @@ class Workload:
         if job.most_live:
             job.most_live = min(job.most_live, job.live_count)
         gang.phase = phase
-        nodes = dict.fromkeys(attempt.node for attempt in gang.live)
-        self._moved.update(nodes)
-        self.redescribe.update(nodes)
+        if gang.live:
+            nodes = dict.fromkeys(attempt.node for attempt in gang.live)
+            self._moved.update(nodes)
+            self.redescribe.update(nodes)
+        if before in ("pending", "ended"):
+            job.ready.discard(gang.number)
+        else:
+            self._unindex(gang)
         self._index(gang, now)
         if before != after:
             self._evaluate_soon(job, now)
@@ -237,14 +242,17 @@ class Workload:
         """Whether `take_moved` would return the node."""
         return node in self._moved
 
-    def _index(self, gang: Gang, now: Now) -> None:
-        phase, key, ready = gang.phase, gang.key, gang.job.ready
-        ready.discard(gang.number)
+    def _unindex(self, gang: Gang) -> None:
+        """Removes a gang that was neither pending nor ended."""
+        key = gang.key
         self.starting.pop(key, None)
         self.paused.pop(key, None)
         self.publishing.pop(key, None)
         self.growing.pop(key, None)
         self.with_output.pop(key, None)
+
+    def _index(self, gang: Gang, now: Now) -> None:
+        phase, key, ready = gang.phase, gang.key, gang.job.ready
         if gang.job.spec.data.has_output and not isinstance(phase, Pending | Ended):
             self.with_output[key] = gang
         if isinstance(phase, Starting):

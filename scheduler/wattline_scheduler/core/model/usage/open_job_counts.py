@@ -37,7 +37,7 @@ class OpenJobs:
     def _count_bytes(self, job: Job, more: int) -> None:
         """A job counts in full for as long as anything of it is open."""
         owner = job.record.owner
-        open_before, size = self._open.pop(job.id, (0, 0))
+        open_before, size = self._open.get(job.id, (0, 0))
         is_open = open_before + more
         if not open_before and is_open:
             size = encoded_bytes(job.spec)
@@ -45,6 +45,7 @@ class OpenJobs:
         if is_open:
             self._open[job.id] = (is_open, size)
         elif open_before:
+            del self._open[job.id]
             self.bytes_of_user[owner] -= size
             if not self.bytes_of_user[owner]:
                 del self.bytes_of_user[owner]
