@@ -29,11 +29,9 @@ def account_views(state: State, now: Now) -> Accounts:
             milli[name] += len(attempt.record.gpus) * attempt.gpu_milli
             running.setdefault(name, set()).add(job)
     known = order.standings()
-    for account in (*queued, *running):
-        if account not in known:  # also an ancestor without jobs of its own has no standing yet
-            order.standing(account)
+    known |= {name: order.standing(name) for name in (*queued, *running) if name not in known}
     parents = {account.name: account.parent for account in state.site.accounts}
-    ranked = sorted(order.standings().items(), key=lambda one: _turn(state, one[0], one[1].level))
+    ranked = sorted(known.items(), key=lambda one: _turn(state, one[0], one[1].level))
     views = tuple(
         _view(name, parents.get(name), standing, milli[name] / WHOLE_GPU, queued[name], len(jobs))
         for name, standing in ranked[:MAX_LISTED]

@@ -32,6 +32,10 @@ LEAST_USE = 1.0
 OWN_SHARES = 1.0
 """Shares of an account's own jobs, beside those of its sub-accounts."""
 
+NEWCOMER = ""
+"""Stands for each account that has used nothing and that the site file does not name. They are
+alike, and a member may name a new one in every job."""
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -73,13 +77,21 @@ class FairTree:
         for account in accounts:
             self._below.setdefault(account.parent, []).append(account.name)
 
-    def standings(self, use: Mapping[str, Use]) -> dict[str, Standing]:
-        """Standings of the accounts of the site file and of all in `use`, the use by own jobs."""
+    def names(self, account: str) -> bool:
+        """Whether the site file names it."""
+        return account in self._shares
+
+    def standings(self, use: Mapping[str, Use], newcomers: int = 1) -> dict[str, Standing]:
+        """Standings of the accounts of the site file and of all in `use`, the use by own jobs.
+
+        `newcomers`: how many accounts `NEWCOMER` stands for, if it is in `use`.
+        """
         found: dict[str, Standing] = {}
         others = [name for name in use if name not in self._shares]
         tops = [*self._below.get(None, ()), *others]
         everything = sum((self._sum(name, use) for name in tops), NOTHING)
-        self._stand(tops, (), 1.0, use, everything, found)
+        more_shares = (newcomers - 1) * self.rules.shares if NEWCOMER in use else 0.0
+        self._stand(tops, (), 1.0, use, everything, found, more_shares=more_shares)
         return found
 
     def _sum(self, name: str, use: Mapping[str, Use]) -> Use:
@@ -95,13 +107,16 @@ class FairTree:
         everything: Use,
         found: dict[str, Standing],
         own: str | None = None,
+        more_shares: float = 0.0,
     ) -> None:
-        """Rank siblings; `own`: their parent account, if it has jobs of its own."""
+        """Rank siblings; `own`: their parent account, if it has jobs of its own. `more_shares`: of
+        siblings that are not among `names`."""
         shares = {name: self._shares.get(name, self.rules.shares) for name in names}
         sums = {name: self._sum(name, use) for name in names}
         if own is not None:
             shares[own], sums[own] = OWN_SHARES, use[own]
-        all_shares, all_use = sum(shares.values()), sum(sums.values(), NOTHING)
+        all_shares = sum(shares.values()) + more_shares
+        all_use = sum(sums.values(), NOTHING)
         for name, each in shares.items():
             due = each / all_shares
             ratio = self._part(sums[name], all_use) / due

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from wattline_scheduler.core.model.queue.expected_service import Service
 from wattline_scheduler.core.model.queue.job_class import ClassKey
 from wattline_scheduler.plan.learning.fairshare import (
+    NEWCOMER,
     NOTHING,
     FairTree,
     Level,
@@ -33,23 +34,33 @@ class Order:
         self._tree = tree
         self.service = service
         self._use: dict[str, Use] = {}
+        self._newcomers = 1
         self._standings: dict[str, Standing] = tree.standings({})
 
     def note(self, use: Mapping[str, Use]) -> None:
         """Sets the decayed use of each account; other accounts are unknown."""
-        self._use = dict(use)
-        self._standings = self._tree.standings(self._use)
+        self._use = {name: each for name, each in use.items() if not self._is_new(name, each)}
+        self._newcomers = max(1, len(use) - len(self._use))
+        if len(use) > len(self._use):
+            self._use[NEWCOMER] = NOTHING
+        self._standings = self._tree.standings(self._use, self._newcomers)
+
+    def _is_new(self, account: str, use: Use) -> bool:
+        return use == NOTHING and not self._tree.names(account)
 
     def standing(self, account: str) -> Standing:
-        """Standing of an account; an unknown one has used nothing."""
-        if account not in self._use:
-            self._use[account] = NOTHING
-            self._standings = self._tree.standings(self._use)
-        return self._standings[account]
+        """Standing of an account; an unknown one has used nothing. Those that the site file does
+        not name have one standing, which changes with their number at the next `note`: to order
+        all anew for each would take a plan minutes."""
+        name = account if account in self._use or self._tree.names(account) else NEWCOMER
+        if name not in self._use:
+            self._use[name] = NOTHING
+            self._standings = self._tree.standings(self._use, self._newcomers)
+        return self._standings[name]
 
     def standings(self) -> dict[str, Standing]:
-        """Standings of all accounts of the site file and all known ones."""
-        return dict(self._standings)
+        """Standings of all accounts of the site file, and of all others that have used anything."""
+        return {name: each for name, each in self._standings.items() if name != NEWCOMER}
 
     def rank(self, key: ClassKey) -> Rank:
         """Rank of the jobs of a class."""
