@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wattline_protocol.data.references import checkpoint_set, parse_reference
+from wattline_protocol.data.references import checkpoint_set
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_scheduler.core.admission.output_slots import free_output_slots
@@ -71,28 +71,27 @@ def snapshot_of(
 
 
 def _data(state: State) -> dict[str, Bools]:
-    """[node] has the version, for each that a job with pending gangs reads."""
-    jobs = state.work.with_data.values()
-    names = dict.fromkeys(name for job in jobs for name in job.spec.data.datasets)
-    found = {name: np.zeros(len(state.nodes), np.bool_) for name in names}
+    """[node] has the version, for each that any node has; and so for checkpoints of jobs. Made from
+    what nodes have, as jobs may read a hundred times as many versions."""
+    by_manifest: dict[str, Bools] = {}
+    for node in state.nodes.values():
+        at = state.fleet_view.position[node.id]
+        for sha256 in node.data.ready:
+            if sha256 not in by_manifest:
+                by_manifest[sha256] = np.zeros(len(state.nodes), np.bool_)
+            by_manifest[sha256][at] = True
+    of_manifest = state.data.of_manifest
+    found = {
+        name: has_it
+        for sha256, has_it in by_manifest.items()
+        for name in of_manifest.get(sha256, ())
+    }
     everywhere = np.ones(len(state.nodes), np.bool_)
     kept = {
         checkpoint_set(job.id): _resumes(state, job, everywhere)
-        for job in jobs
+        for job in state.work.with_data.values()
         if job.spec.data.outputs
     }
-    if not found:
-        return kept
-    by_manifest: dict[str, list[Bools]] = {}
-    for name, has_it in found.items():
-        version = state.data.find(parse_reference(name))
-        if not isinstance(version, str) and version.state != "removed":
-            by_manifest.setdefault(version.sha256, []).append(has_it)
-    position = state.fleet_view.position
-    for node in state.nodes.values():
-        for sha256 in node.data.ready:
-            for has_it in by_manifest.get(sha256, ()):
-                has_it[position[node.id]] = True
     return found | kept
 
 

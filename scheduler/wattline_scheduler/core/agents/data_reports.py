@@ -24,7 +24,7 @@ def data_report(state: State, node: NodeNow, message: DataReport, now: Now) -> N
     is_new |= outputs != data.outputs
     data.outputs = outputs
     state.wants_staging |= is_new
-    if is_new and not state.data.manifests().issuperset(held):
+    if is_new and not held.keys() <= state.data.of_manifest.keys():
         state.holding[node.id] = None  # it has versions that were removed while it was away
     if data.ready != ready:
         node.outdate_offer()  # results of earlier plans for the node are out of date

@@ -6,6 +6,7 @@ Bounds on what one run examines, shared among users; and what failed, which come
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from wattline_protocol.ids import Instant, NodeId, Now, UserName
 from wattline_protocol.wire.agents.data_messages import DataHeld
@@ -35,7 +36,7 @@ MAX_GROUPS = 64
 MAX_GROUPS_OF_USER = MAX_GROUPS // 4
 """Of them, while other users have some."""
 MAX_EXAMINED = 5_000
-"""Jobs examined in one run."""
+"""Versions that jobs read, examined in one run; a job reads up to 50."""
 STALLED_S = 600.0
 """After a fetch failed, jobs that need it come last for so long; they are tried all the same."""
 
@@ -125,15 +126,25 @@ def _checkpoint(job: Job, resume: Resume) -> dict[str, DataVersionRecord]:
 
 def _examined(jobs: list[Job]) -> list[Job]:
     """As many as one run may examine: of many, as many of each user, the oldest."""
-    if len(jobs) <= MAX_EXAMINED:
+    if len(jobs) <= MAX_EXAMINED and sum(map(_reads, jobs)) <= MAX_EXAMINED:
         return jobs
     of_user: dict[UserName, list[Job]] = {}
     for job in jobs:
         of_user.setdefault(job.record.owner, []).append(job)
     share = max(1, MAX_EXAMINED // len(of_user))
     return sorted(
-        (job for some in of_user.values() for job in some[:share]), key=lambda job: job.id
+        (job for some in of_user.values() for job in _within(some, share)), key=lambda job: job.id
     )
+
+
+def _within(jobs: list[Job], share: int) -> list[Job]:
+    """The first of them that read as many versions together; one at least."""
+    counts = accumulate(map(_reads, jobs))
+    return jobs[: max(1, sum(1 for _ in takewhile(lambda count: count <= share, counts)))]
+
+
+def _reads(job: Job) -> int:
+    return max(1, len(job.spec.data.datasets))
 
 
 def _shared(groups: list[Group]) -> list[Group]:

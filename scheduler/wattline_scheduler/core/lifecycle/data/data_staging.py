@@ -76,11 +76,10 @@ def _stage(state: State, now: Now) -> None:
     chosen = stage(staged, stages, {name: one.bytes for name, one in wanted.versions.items()})
     for group, places, nodes in zip(groups, staged, chosen, strict=True):
         note_gate(state, group, places.places, nodes)
-    live = state.data.manifests() | wanted.sources.keys()
     for node_id, one in stages.items():
         versions = [name for name in one.versions if name not in at_home.get(node_id, ())]
         others = outputs.get(node_id, ()), copies.get(node_id, ())
-        send_list(state, state.nodes[node_id], versions, wanted, live, *others, now)
+        send_list(state, state.nodes[node_id], versions, wanted, *others, now)
 
 
 def _at_home(groups: Sequence[Group]) -> dict[NodeId, frozenset[str]]:

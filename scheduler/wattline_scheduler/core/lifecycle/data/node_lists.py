@@ -84,7 +84,6 @@ def send_list(
     node: NodeNow,
     versions: Sequence[str],
     wanted: Wanted,
-    live: frozenset[str],
     outputs: tuple[OutputToPublish, ...],
     copied: tuple[CheckpointsToStore, ...],
     now: Now,
@@ -93,8 +92,8 @@ def send_list(
     data = node.data
     contents = dict.fromkeys(wanted.versions[name].sha256 for name in versions)
     to_hold = tuple(_to_hold(state, node, sha256, wanted) for sha256 in contents)
-    drop = tuple(sorted(data.held.keys() - live)[:MAX_HELD])
-    lists = (to_hold, drop, outputs, copied)
+    drop = tuple(sorted(data.held.keys() - state.data.of_manifest.keys() - wanted.sources.keys()))
+    lists = (to_hold, drop[:MAX_HELD], outputs, copied)
     if any(lists):
         state.holding[node.id] = None
     else:

@@ -71,6 +71,8 @@ class DataBook:
     """Sets by owner."""
     property_chars: Counter[UserName] = field(default_factory=Counter)
     """Of the properties of each owner's sets."""
+    of_manifest: dict[str, dict[str, None]] = field(default_factory=dict)
+    """By manifest: the names of its versions that are not removed."""
     undeleted: Counter[str] = field(default_factory=Counter)
     """Versions by manifest, but for those whose bytes have left their store."""
     deletions: int = 0
@@ -109,6 +111,7 @@ class DataBook:
         of_set = self.versions[record.name]
         self._count_bytes(of_set.get(record.number), -1)
         self._count_bytes(record, 1)
+        self._note_manifest(of_set.get(record.number), record)
         if record.number not in of_set:
             owner = self.sets[record.name].owner
             self.count += 1
@@ -137,12 +140,13 @@ class DataBook:
             if not self.undeleted[version.sha256]:
                 del self.undeleted[version.sha256]
 
-    def manifests(self) -> frozenset[str]:
-        """Of all versions that are not removed."""
-        sets = self.versions.values()
-        return frozenset(
-            one.sha256 for of_set in sets for one in of_set.values() if one.state != "removed"
-        )
+    def _note_manifest(self, old: DataVersionRecord | None, new: DataVersionRecord) -> None:
+        if old is not None and (names := self.of_manifest.get(old.sha256)) is not None:
+            names.pop(old.reference, None)
+            if not names:
+                del self.of_manifest[old.sha256]
+        if new.state != "removed":
+            self.of_manifest.setdefault(new.sha256, {})[new.reference] = None
 
     def live(self, name: str) -> list[DataVersionRecord]:
         """Versions of a set that are not removed, oldest first."""

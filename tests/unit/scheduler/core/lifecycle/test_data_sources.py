@@ -15,9 +15,13 @@ from support.core.node_data import (
     sha,
     started,
 )
-from wattline_protocol.data.requests import AddData, DataAdded
+from wattline_protocol.data.requests import AddData, DataAdded, DataRemoval, RemoveData
+from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.wire.agents.data_messages import DataHeld, DataState
+from wattline_scheduler.core.admission.planner_view import snapshot
 from wattline_scheduler.core.lifecycle.data import data_groups
+from wattline_scheduler.core.model.data.data_book import DataBook
+from wattline_scheduler.core.model.data.job_data import Reads, reads_of
 
 REFUSED = "its store refuses to be read: wrong keys"
 
@@ -131,3 +135,48 @@ def test_many_jobs_of_one_user_leave_turns_to_others(
     held(h, "a1", 8)
     h.run(2)
     assert running(h, number)
+
+
+def test_jobs_that_read_many_versions_cost_a_run_no_more_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """10,000 jobs of 50 versions each: a run examines a bounded number of versions, and the planner
+    is given those that nodes have."""
+    examined: list[str] = []
+
+    def counted(book: DataBook, spec: JobSpec) -> Reads:
+        examined.extend(spec.data.datasets)
+        return reads_of(book, spec)
+
+    h = started(1)
+    names = [f"set-{number}" for number in range(5)]
+    for content, name in enumerate(names):
+        add(h, content, name=name)
+    versions = [f"{name}@v1" for name in names]
+    jobs = [h.submit(reads(*versions, gpus=8), user="eve") for _ in range(10)]
+    monkeypatch.setattr(data_groups, "reads_of", counted)
+    monkeypatch.setattr(data_groups, "MAX_EXAMINED", 15)
+    h.mono_s += 1
+    h.tick()
+    assert examined == versions * 3
+    assert not snapshot(h.cluster.state, h.now).data
+    on_list = listed(h, "a1")
+    ready = (DataHeld(m.manifest_sha256, "ready", 1, 1, "", m.asked, m.listing) for m in on_list)
+    report(h, "a1", *ready)
+    assert snapshot(h.cluster.state, h.now).data.keys() == set(versions)
+    h.run(2)
+    assert running(h, jobs[0])
+
+
+def test_a_manifest_is_known_while_a_version_has_it() -> None:
+    h = started(1)
+    add(h, 7)
+    add_copy(h)
+    of_manifest = h.cluster.state.data.of_manifest
+    assert of_manifest == {sha(7): {"digits@v1": None, "copy@v1": None}}
+    removal = h.ask(RemoveData("digits@v1"), user="ada", role="submitter")
+    assert isinstance(removal, DataRemoval)
+    assert of_manifest == {sha(7): {"copy@v1": None}}
+    removal = h.ask(RemoveData("copy@v1"), user="eve", role="submitter")
+    assert isinstance(removal, DataRemoval)
+    assert not of_manifest
