@@ -286,11 +286,11 @@ class _Cycle:
             self.hopeless[asked] = self._reason(waiting)
         self._wait(waiting, self.hopeless[asked])
         if not waiting.is_late and self.snapshot.now - waiting.since >= PATIENCE_S:
-            self._promise(waiting)
+            self._promise(waiting, asked)
 
-    def _promise(self, waiting: Waiting) -> None:
+    def _promise(self, waiting: Waiting, asked: Request) -> None:
         """Reserve resources: always for the first gang, for others if the start can be dated."""
-        asked, is_later = self._asked(waiting), bool(self.promises)
+        is_later = bool(self.promises)
         if len(self.promises) >= MAX_PROMISES or not self.rotation.may_search(
             asked, is_dated=is_later
         ):

@@ -7,6 +7,7 @@ caused them, a bounded number at a time: a chain of any length needs no recursio
 """
 
 from collections.abc import Mapping
+from itertools import islice
 
 from wattline_protocol.ids import JobId, Now
 from wattline_protocol.job.spec import JobSpec
@@ -93,8 +94,12 @@ def propagate_ends(state: State, now: Now) -> None:
         children = work.children.get(parent.id)
         if children is None:
             work.over.popleft()
-        else:
-            handled += _met(state, next(iter(children.values())), parent, now)
+            continue
+        # Read once: to find the first of a dict after so many were removed takes longer each time.
+        for child in list(islice(children.values(), MAX_PROPAGATED - handled)):
+            handled += _met(state, child, parent, now)
+            if handled >= MAX_PROPAGATED:
+                break
 
 
 def _met(state: State, job: Job, parent: Job, now: Now) -> int:

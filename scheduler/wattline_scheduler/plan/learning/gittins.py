@@ -56,6 +56,10 @@ would be equal GPU-time."""
 MAX_GROUPS = 8192
 """Beyond it, the least recently updated group is dropped."""
 
+MAX_INDICES = 2 * MAX_GROUPS
+"""Beyond it, all indices are computed again: more than there are kinds of known runtime in a queue,
+or each plan would compute those of all of them."""
+
 _EDGES_S = np.concatenate([[0.0], FIRST_S * 2.0 ** (np.arange(BINS) / PER_OCTAVE)])
 _WIDTHS_S = np.diff(_EDGES_S)
 _MOST_WIDER = 16 * PER_OCTAVE
@@ -202,7 +206,7 @@ class Runtimes:
 
     def _computed(self, groups: Groups) -> list[float]:
         """The index in each bin."""
-        if max(len(self._indices), len(self._with)) > MAX_GROUPS:
+        if max(len(self._indices), len(self._with)) > MAX_INDICES:
             self._forget_all()
         known = [self._groups.get(name, _NOTHING) for name in groups.names]
         chance = self._all.chance(groups.wider)

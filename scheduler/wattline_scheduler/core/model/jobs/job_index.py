@@ -296,10 +296,7 @@ class Workload:
         job = gang.job
         self.queue.order.service.held(gang, held_s, is_end=is_end)
         if is_done and self.runtime_bounds.note(job.kind, held_s):
-            for number in self.queue.unknown(job.kind):
-                other = self.jobs.get(number)
-                if other is not None and other.job_class is not None:
-                    self.requeue(other)
+            self.queue.regroup(filter(None, map(self.jobs.get, self.queue.unknown(job.kind))))
 
     def end_backoffs(self, now: Now) -> bool:
         """Makes gangs ready whose back-off is over; True if there were any."""
@@ -320,9 +317,8 @@ class Workload:
     def waiting(self) -> tuple[Waiting, ...]:
         """The queue in the planner's form: of each class at most as many jobs as one cycle can
         place, so that ten thousand equal jobs cost a cycle no more than a few hundred."""
-        runs_s = {key: self.queue.runs_s(key) for key in self.queue.classes}
         return tuple(
-            self._waiting_of(self.jobs[number], runs_s[job_class.key])
+            self._waiting_of(self.jobs[number], job_class.runs_s)
             for number, job_class in self.queue.fronts()
         )
 

@@ -34,5 +34,7 @@ class JobClass:
     entries: list[Entry] = field(default_factory=list)
     last: JobId | None = None
     """The last of them that the newest plan evaluated."""
+    runs_s: float | None = None
+    """Maximum runtime of its gangs as of that plan; None = unknown."""
     wait_reason: str = ""
     """Wait reason of that job."""

@@ -8,7 +8,7 @@ it is computed once per class and cycle, and only the jobs passed to the cycle a
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from wattline_protocol.ids import JobId, UnixTime, UserName
@@ -111,19 +111,44 @@ class Queue:
         """Queued jobs of a kind whose runtime was unknown when they were queued."""
         return list(self._unknown.get(kind, ()))
 
+    def regroup(self, jobs: Iterable[Job]) -> None:
+        """Moves queued jobs of which only the class has changed: of each class all at once, as tens
+        of thousands may be of a kind whose runtime becomes known."""
+        leaving: dict[tuple[ClassKey, str], list[Job]] = {}
+        for job in jobs:
+            if job.job_class is not None:
+                leaving.setdefault((job.job_class.key, job.kind), []).append(job)
+        for (before, kind), some in leaving.items():
+            if self.runtime_bounds.knows(kind) and not before.kind:
+                self._regroup(self.classes[before], before._replace(kind=kind), some)
+
+    def _regroup(self, old: JobClass, key: ClassKey, jobs: list[Job]) -> None:
+        moved = {job.id: _entry(job) for job in jobs}
+        old.entries = [entry for entry in old.entries if entry[1] not in moved]
+        if not old.entries:
+            del self.classes[old.key]
+        new = self.classes.setdefault(key, JobClass(key))
+        new.entries = sorted([*new.entries, *moved.values()])
+        for job in jobs:
+            job.job_class = new
+        alike = self._unknown.pop(key.kind, {})
+        left = {number: None for number in alike if number not in moved}
+        if left:
+            self._unknown[key.kind] = left
+
     def fronts(self) -> Iterator[tuple[JobId, JobClass]]:
         """The first jobs of each class, as many as one cycle can place, all in order."""
-        seen: dict[tuple[int, Level], list[tuple[float, JobId, int]]] = {}
-        for number, job_class in enumerate(self.classes.values()):
+        seen: dict[tuple[int, Level], list[tuple[float, JobId, JobClass]]] = {}
+        for job_class in self.classes.values():
             before, later_s = self.order.rank(job_class.key)
             front = job_class.entries[:MAX_PLACEMENTS]
             job_class.last = front[-1][1]
+            job_class.runs_s = self.runs_s(job_class.key)
             alike = seen.setdefault(before, [])
-            alike += [(at + later_s, job, number) for at, job in front]
-        classes = list(self.classes.values())
+            alike += [(at + later_s, job, job_class) for at, job in front]
         for before in sorted(seen):
-            for _, job, number in sorted(seen[before]):
-                yield job, classes[number]
+            for _, job, job_class in sorted(seen[before]):
+                yield job, job_class
 
     def ahead_of(self, rank: Rank, submitted_unix_s: float, job: JobId) -> QueuePosition:
         """Number of jobs ahead of one of this rank."""

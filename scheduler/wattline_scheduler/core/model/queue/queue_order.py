@@ -35,7 +35,7 @@ class Order:
         self.service = service
         self._use: dict[str, Use] = {}
         self._newcomers = 1
-        self._standings: dict[str, Standing] = tree.standings({})
+        self._rank_accounts()
 
     def note(self, use: Mapping[str, Use]) -> None:
         """Sets the decayed use of each account; other accounts are unknown."""
@@ -43,7 +43,12 @@ class Order:
         self._newcomers = max(1, len(use) - len(self._use))
         if len(use) > len(self._use):
             self._use[NEWCOMER] = NOTHING
-        self._standings = self._tree.standings(self._use, self._newcomers)
+        self._rank_accounts()
+
+    def _rank_accounts(self) -> None:
+        self._standings: dict[str, Standing] = self._tree.standings(self._use, self._newcomers)
+        self._strict: dict[tuple[int, str], tuple[int, Level]] = {}
+        """By priority and account: asked of each class in each plan."""
 
     def _is_new(self, account: str, use: Use) -> bool:
         return use == NOTHING and not self._tree.names(account)
@@ -55,7 +60,7 @@ class Order:
         name = account if account in self._use or self._tree.names(account) else NEWCOMER
         if name not in self._use:
             self._use[name] = NOTHING
-            self._standings = self._tree.standings(self._use, self._newcomers)
+            self._rank_accounts()
         return self._standings[name]
 
     def standings(self) -> dict[str, Standing]:
@@ -64,5 +69,9 @@ class Order:
 
     def rank(self, key: ClassKey) -> Rank:
         """Rank of the jobs of a class."""
-        level = comparable(self.standing(key.account).level)
-        return Rank((-key.shape.priority, level), self.service.later_s(key))
+        alike = key.shape.priority, key.account
+        before = self._strict.get(alike)
+        if before is None:
+            level = comparable(self.standing(key.account).level)
+            before = self._strict[alike] = (-key.shape.priority, level)
+        return Rank(before, self.service.later_s(key))

@@ -42,6 +42,7 @@ class RuntimeBounds:
 
     def bound_s(self, kind: str, limit_s: float, grace_s: float) -> float | None:
         """Maximum time a gang has its GPUs; `limit_s` 0: no limit. None = unknown."""
-        known_s = self.learned_s(kind)
-        bounds = [bound_s for bound_s in (known_s, limit_s or None) if bound_s is not None]
-        return min(bounds) + grace_s if bounds else None
+        known_s = self.learned_s(kind) if kind else None
+        if known_s is None:
+            return limit_s + grace_s if limit_s else None
+        return (min(known_s, limit_s) if limit_s else known_s) + grace_s

@@ -1,5 +1,7 @@
 """Jobs that wait for others: met, never to be met, refused, and after a restart."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -13,6 +15,7 @@ from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.lifecycle import dependencies
 from wattline_scheduler.core.lifecycle.job_state import gates_of, reason_of
 from wattline_scheduler.core.model.events import ClientRequest
+from wattline_scheduler.core.model.jobs.job import Job
 from wattline_scheduler.records import JobRecord
 
 
@@ -156,6 +159,27 @@ def test_a_long_chain_ends_without_recursion_a_part_at_a_time(
     assert h.state_of(chain[101]) == "PENDING"
     h.run(3)
     assert {h.state_of(number) for number in chain} == {"CANCELLED"}
+
+
+class Counting(dict[JobId, Job]):
+    """Counts how often its values are read from the first."""
+
+    count = 0
+
+    def values(self) -> Any:
+        self.count += 1
+        return super().values()
+
+
+def test_the_children_of_one_parent_are_read_once_an_event(h: Harness) -> None:
+    """The first value of a dict from which 50,000 were removed takes 50,000 steps to find."""
+    parent = h.submit(job().held())
+    children = [h.submit(job().after_any(parent)) for _ in range(20)]
+    work = h.cluster.state.work
+    counting = work.children[parent] = Counting(work.children[parent])
+    h.do(Cancel(only(parent)))
+    assert not any(h.job(child).parents for child in children)
+    assert counting.count == 1
 
 
 # --- refused ----------------------------------------------------------------------------

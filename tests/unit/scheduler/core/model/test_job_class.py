@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from support.core.harness import Harness, joined
 from support.core.sites import job, site
+from wattline_protocol.ids import JobId
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.jobs.sorted_numbers import SortedNumbers
+from wattline_scheduler.core.model.queue.runtime_bounds import RUNS_NEEDED
 from wattline_scheduler.plan.cycle import MAX_PLACEMENTS
 
 FEW = 3
@@ -43,6 +45,25 @@ def test_the_most_urgent_of_a_line_is_seen_however_late_it_came(h: Harness) -> N
     numbers = [h.submit(job().gpus(8)) for _ in range(FEW + 1)]
     urgent = h.submit(job().gpus(8).priority(90))
     assert looked_at(h) == [urgent, *numbers[:FEW]]
+
+
+def test_jobs_whose_run_time_becomes_known_change_their_class_together(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tens of thousands may be of one kind: queued again one by one they would take a second."""
+    work, queued = h.cluster.state.work, list[JobId]()
+    numbers = [h.submit(job().gpus(8)) for _ in range(FEW + 2)]
+    others = [h.submit(job().gpus(8).command("other")) for _ in range(FEW)]
+    monkeypatch.setattr(work.queue, "set", lambda one, **_: queued.append(one.id))
+    gang, kind = h.gang(JobId(1)), h.job(numbers[0]).kind
+    for _ in range(RUNS_NEEDED):
+        work.learn(gang, 100.0, is_end=True, is_done=True)
+    assert not queued
+    assert {h.job(number).job_class for number in numbers} == {h.job(numbers[-1]).job_class}
+    entries = {one.key.kind: [at[1] for at in one.entries] for one in work.queue.classes.values()}
+    assert entries == {kind: numbers, "": others}
+    assert [each.runs_s for each in work.waiting()] == [130.0] * FEW + [None] * FEW
+    assert (work.queue.unknown(kind), work.queue.unknown(h.job(others[0]).kind)) == ([], others)
 
 
 def test_who_stands_behind_waits_for_the_same_reason(h: Harness) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from wattline_scheduler.core.model.queue.runtime_bounds import MAX_KINDS
 from wattline_scheduler.plan.learning.gittins import (
     BINS,
     FIRST_S,
@@ -89,6 +90,25 @@ def test_groups_are_bounded_and_the_newest_stay() -> None:
     nothing = runtimes.index_s(alike(1, "nobody's"), 0.0)
     assert runtimes.index_s(alike(1, 0), 0.0) == nothing
     assert runtimes.index_s(alike(1, MAX_GROUPS + 9), 0.0) > nothing
+
+
+def test_an_index_is_computed_once_for_each_kind_of_known_runtime(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each plan asks for all of them."""
+    runtimes, computed = Runtimes(), list[Groups]()
+    of = runtimes._computed
+
+    def noted(groups: Groups) -> list[float]:
+        computed.append(groups)
+        return of(groups)
+
+    monkeypatch.setattr(runtimes, "_computed", noted)
+    groups = [alike(1, ("account", 1), number) for number in range(MAX_KINDS)]
+    for _ in range(2):
+        for one in groups:
+            runtimes.index_s(one, 0.0)
+    assert computed == groups
 
 
 @pytest.mark.parametrize(
