@@ -23,7 +23,11 @@ from wattline_runtime.gateway.client import (
 from wattline_runtime.gateway.connections import client_watch, direct
 from wattline_runtime.gateway.connections.client_watch import ClientWatches
 from wattline_runtime.gateway.connections.direct import MOST_BYTES, Noting, send_answer
-from wattline_runtime.gateway.connections.http_protocol import http_protocol, without_timers
+from wattline_runtime.gateway.connections.http_protocol import (
+    MOST_PIPELINED,
+    http_protocol,
+    without_timers,
+)
 from wattline_runtime.gateway.errors import BadRequest
 
 FAST = http_protocol()
@@ -257,6 +261,31 @@ def test_an_idle_connection_is_closed_by_the_sweep() -> None:
 
 def test_requests_that_were_sent_together_are_answered_in_order() -> None:
     assert written(answering(), request() * 3).writes == [WHOLE] * 3
+
+
+def test_a_connection_whose_requests_pile_up_is_ended() -> None:
+    def sent(count: int) -> list[Any]:
+        async def run() -> list[Any]:
+            waiting = asyncio.Event()
+
+            async def app(_: Scope, receive: Receive, send: Send) -> None:
+                await waiting.wait()
+                await receive()
+                await send_answer(send, 200, NAMED, BODY, is_last=False)
+
+            connection, transport = await connected(app)
+            connection.data_received(request() * count)
+            found = [len(connection.pipeline), transport.is_closed]
+            waiting.set()
+            for _ in range(count):
+                await turns()
+            return [*found, len(transport.writes)]
+
+        return asyncio.run(run())
+
+    assert sent(MOST_PIPELINED + 1) == [MOST_PIPELINED, False, MOST_PIPELINED + 1]
+    waits, is_closed, _ = sent(10_000)
+    assert (waits, is_closed) == (MOST_PIPELINED, True)
 
 
 @pytest.mark.parametrize(
