@@ -44,6 +44,9 @@ from wattline_scheduler.store.tables import (
 ENDED_JOBS_LOADED = 10_000
 """Newest ended jobs that a restart loads into memory: as many as one list shows."""
 
+ENDED_GANGS_LOADED = 250_000
+"""Number of their gangs from which on no older job is loaded: an array has up to 10,000."""
+
 USES_LOADED = 10_000
 """Accounts and queues loaded by newest use, besides those that the site file names."""
 
@@ -62,8 +65,12 @@ EVENTS_LOADED = 1_000
 _OPEN_OR_RECENT = """
 (SELECT id FROM jobs WHERE ended_unix_s IS NULL
  UNION ALL
- SELECT id FROM (SELECT id FROM jobs WHERE ended_unix_s IS NOT NULL
-                 ORDER BY ended_unix_s DESC LIMIT ?))
+ SELECT id FROM (
+   SELECT id, sum((SELECT count(*) FROM gangs WHERE job = id)) OVER (
+     ORDER BY ended_unix_s DESC, id DESC ROWS UNBOUNDED PRECEDING) AS gangs
+   FROM (SELECT id, ended_unix_s FROM jobs WHERE ended_unix_s IS NOT NULL
+         ORDER BY ended_unix_s DESC, id DESC LIMIT ?))
+ WHERE gangs <= ?)
 """
 
 
@@ -116,7 +123,7 @@ def load_saved(
 ) -> Saved:
     """Load everything that a restart needs, in one transaction of the caller. `lasting`: accounts
     and queues whose use is loaded whatever its age."""
-    recent = (ENDED_JOBS_LOADED,)
+    recent = (ENDED_JOBS_LOADED, ENDED_GANGS_LOADED)
     of_jobs = f"WHERE job IN {_OPEN_OR_RECENT} ORDER BY job"
     (newest_act,) = db.execute("SELECT coalesce(max(seq), 0) FROM acts").fetchone()
     next_job, next_event, is_recovering, attempt_floor = db.execute(

@@ -165,6 +165,25 @@ def test_only_open_and_newest_ended_jobs_are_loaded(tmp_path: Path) -> None:
     store.close()
 
 
+def test_of_large_arrays_that_have_ended_fewer_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "ENDED_GANGS_LOADED", 5)
+    store = opened(tmp_path)
+    store.commit([records.job(n, ended_after_s=float(n)) for n in (1, 2, 3)])
+    counts = {1: 3, 2: 3, 4: 9}
+    of_jobs = [(records.gang(job, is_ended=True), count) for job, count in counts.items()]
+    store.commit([records.job(4)])
+    store.commit(
+        [msgspec.structs.replace(one, gang=n) for one, all_ in of_jobs for n in range(all_)]
+    )
+    store.close()
+    store, saved = Store.open(tmp_path, now_unix_s=NOW)
+    assert [job.id for job in saved.jobs] == [2, 3, 4]
+    assert [one.job for one in saved.gangs] == [2] * 3 + [4] * 9
+    store.close()
+
+
 def test_how_the_parents_of_open_jobs_ended_is_loaded_however_old_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

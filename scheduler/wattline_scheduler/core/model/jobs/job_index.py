@@ -44,6 +44,12 @@ from wattline_scheduler.plan.model.shape import GangKey, Shape, Waiting
 MAX_ENDED_JOBS = 10_000
 """Maximum number of ended jobs in memory, equal to that of one list; older ones are on disk."""
 
+MAX_ENDED_GANGS = 250_000
+"""Maximum number of their gangs: 300 MB. Of large arrays fewer jobs stay."""
+
+MAX_BACKOFFS_ENDED = 5_000
+"""Back-offs that end in one tick, 10 µs each; the others end in the next ones."""
+
 MAX_TOKENS = 100_000
 """Maximum number of submission tokens: a client repeats within minutes, before that many others."""
 
@@ -117,6 +123,7 @@ class Workload:
         """Answers by user and token: a repeat must not stop gangs that run again."""
         self._shapes: dict[Shape, Shape] = {}
         self._ended: dict[JobId, None] = {}
+        self._ended_gangs = 0
         self.held: dict[Gang, _Held] | None = None
         """Frozen gangs of a copy made by `frozen`; None = not frozen."""
         self._requeued_later: dict[JobId, Job] | None = None
@@ -299,9 +306,9 @@ class Workload:
             self.queue.regroup(filter(None, map(self.jobs.get, self.queue.unknown(job.kind))))
 
     def end_backoffs(self, now: Now) -> bool:
-        """Makes gangs ready whose back-off is over; True if there were any."""
-        is_any = False
-        while self.backoff and self.backoff[0][0] <= now.mono_s:
+        """Makes gangs ready whose back-off is over, of many some; True if there were any."""
+        ended = 0
+        while self.backoff and self.backoff[0][0] <= now.mono_s and ended < MAX_BACKOFFS_ENDED:
             _, job_id, number = heapq.heappop(self.backoff)
             job = self.jobs.get(job_id)
             if job is None:
@@ -311,8 +318,8 @@ class Workload:
                 if not job.gangs[number].is_held:
                     job.ready.add(number)
                 self.requeue(job)
-                is_any = True
-        return is_any
+                ended += 1
+        return ended > 0
 
     def waiting(self) -> tuple[Waiting, ...]:
         """The queue in the planner's form: of each class at most as many jobs as one cycle can
@@ -385,11 +392,13 @@ class Workload:
         if job.id in self.children:
             self.over.append(job)
         self._ended[job.id] = None
-        while len(self._ended) > MAX_ENDED_JOBS:
-            oldest = next(iter(self._ended))
-            del self._ended[oldest]
-            self.keeping.pop(oldest, None)
-            self.left.append(self.jobs.pop(oldest))
+        self._ended_gangs += len(job.gangs)
+        while len(self._ended) > MAX_ENDED_JOBS or self._ended_gangs > MAX_ENDED_GANGS:
+            oldest = self.jobs.pop(next(iter(self._ended)))
+            del self._ended[oldest.id]
+            self._ended_gangs -= len(oldest.gangs)
+            self.keeping.pop(oldest.id, None)
+            self.left.append(oldest)
 
     def newest_ended(self, count: int) -> list[Job]:
         """The last `count` jobs that ended, the newest first."""
@@ -409,6 +418,7 @@ class Workload:
         self._count_output(job, 1)
         self.services.opened(job)
         del self._ended[job.id]
+        self._ended_gangs -= len(job.gangs)
         if job in self.over:
             self.over.remove(job)
 

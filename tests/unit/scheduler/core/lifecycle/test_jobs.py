@@ -17,7 +17,7 @@ from wattline_protocol.wire.agent_messages import (
     TaskReport,
     TaskUpdate,
 )
-from wattline_protocol.wire.client_messages import Cancel, Denied, Hold, Release
+from wattline_protocol.wire.client_messages import Cancel, Denied, Hold, Release, Requeue
 from wattline_scheduler.core.agents.task_reports import CERTAIN_BEATS
 from wattline_scheduler.core.cluster import SMALL_SITE_NODES
 from wattline_scheduler.core.lifecycle import planning
@@ -441,6 +441,23 @@ def test_on_a_large_site_watts_freed_elsewhere_reach_a_waiting_gang() -> None:
     second = h.submit(job().gpus(8).priority(90))
     h.run(5)
     assert [h.state_of(first), h.state_of(second)] == ["RUNNING", "RUNNING"]
+
+
+def test_of_large_arrays_that_have_ended_fewer_stay_in_memory(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 10,000 could be an array of 10,000: more memory than any host has."""
+    monkeypatch.setattr(job_index, "MAX_ENDED_GANGS", 10)
+    arrays = [h.submit(job().array(4).held()) for _ in range(3)]
+    for number in arrays:
+        h.do(Cancel(only(number)))
+    assert [number in h.cluster.state.work.jobs for number in arrays] == [False, True, True]
+    h.do(Requeue(only(arrays[1]), "again"))
+    small = [h.submit(job().held()) for _ in range(7)]
+    for number in small:
+        h.do(Cancel(only(number)))
+    kept = [number in h.cluster.state.work.jobs for number in (*arrays, *small)]
+    assert kept == [False, True, False, *[True] * 7]
 
 
 def test_a_job_that_leaves_memory_is_freed_without_a_collection(

@@ -18,6 +18,8 @@ from wattline_scheduler.core.lifecycle.ending import (
     MAX_SHORT_FAILURES,
 )
 from wattline_scheduler.core.lifecycle.job_state import reason_of
+from wattline_scheduler.core.model.events import TimePassed
+from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.core.model.jobs.job import CRASHES_HELD, MAX_ATTEMPTS_KEPT, Pending
 
 
@@ -46,6 +48,21 @@ def test_back_off_doubles(h: Harness) -> None:
         end_one(h, number, 1, run_s=CRASH_RUN_S)
         waits.append(wait_s(h, number))
     assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.2)
+
+
+def test_of_back_offs_that_end_at_once_each_tick_ends_some(
+    h: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_index, "MAX_BACKOFFS_ENDED", 3)
+    numbers = [h.submit(job().retries(9)) for _ in range(8)]
+    h.run(2)
+    h.end_tasks(1)
+    queued = list[int]()
+    h.mono_s += LONGEST_BACKOFF_S
+    for _ in range(4):
+        h.cluster.handle(TimePassed(), h.now)
+        queued.append(sum(h.job(number).job_class is not None for number in numbers))
+    assert queued == [3, 6, 8, 8]
 
 
 def test_each_task_of_a_large_gang_counts_until_the_last_ends() -> None:
