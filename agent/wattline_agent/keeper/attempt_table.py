@@ -106,11 +106,13 @@ class AttemptTable:
         return self._oom_kills
 
     def stop(self, key: str, grace_s: float, asked: StopReason) -> None:
-        """Write the notice, send its stop signal now, and SIGKILL after the grace period."""
-        attempt = self._living(key)
+        """Write the notice, send its stop signal now or with the next scan, and SIGKILL after the
+        grace period."""
+        attempt, now_s = self._living(key), boottime_s()
         if attempt is None:
             self._withdraw(key, asked, signal.SIGTERM)
-        elif attempt.life.ask(asked, grace_s, boottime_s()):
+        elif attempt.life.ask(asked, grace_s, now_s):
+            attempt.life.signal_since_s = now_s
             self._notify_stop(attempt, asked)
 
     def limit(self, key: str, runtime_limit_s: float) -> None:
@@ -295,6 +297,8 @@ class AttemptTable:
                 limit = attempt.life.spec.runtime_limit_s
                 asked = StopReason("runtime_limit", f"ran for its limit of {limit:g} s")
                 self.stop(attempt.life.spec.key, attempt.life.spec.grace_s, asked)
+            case Due.SIGNAL:
+                self._signal_stop(attempt)
             case Due.KILL:
                 self.kill(attempt.life.spec.key, attempt.life.kill_reason(now_s))
             case Due.NOT_STARTED:
@@ -314,10 +318,19 @@ class AttemptTable:
             write_notice(f"{attempt.folder}.{STOP_FILE}", asked.why)
         except OSError as error:  # the signal serves as notice
             self._log(f"no stop notice for {attempt.life.spec.key}: {error}")
-        self._processes.request_stop(attempt, attempt.life.spec.stop_signal)
-        if attempt.life.frozen:  # a frozen process handles no signal but SIGKILL
-            self.thaw(attempt.life.spec.key)
+        self._signal_stop(attempt)
         self._changed(attempt)
+
+    def _signal_stop(self, attempt: Attempt) -> None:
+        """Send the signal of a stop, at once or with the next scan."""
+        life, since_s = attempt.life, attempt.life.signal_since_s
+        if since_s is None or not self._processes.request_stop(
+            attempt, life.spec.stop_signal, since_s
+        ):
+            return
+        life.signal_since_s = None
+        if life.frozen:  # a frozen process handles no signal but SIGKILL
+            self.thaw(life.spec.key)
 
     def _kill(self, attempt: Attempt) -> None:
         if attempt.group is not None:
@@ -339,7 +352,11 @@ class AttemptTable:
         life = attempt.life
         if life.frozen and life.status is None and life.killed_at_s is None:
             self._check_frozen(attempt)
-        elif life.status is not None and self._processes.is_empty(attempt):
+            return
+        is_empty = life.status is not None and self._processes.is_empty(attempt)
+        if is_empty is None:
+            return
+        if is_empty:
             self._end(attempt, attempt.describe_end())
         elif life.killed_at_s is not None:
             self._kill(attempt)
@@ -351,7 +368,10 @@ class AttemptTable:
         if attempt.group is not None:
             attempt.life.at_rest = attempt.group.is_frozen()
         else:
-            moving = tree.moving(self._processes.of(attempt))
+            processes = self._processes.since(attempt, attempt.life.frozen_boot_s or 0.0)
+            if processes is None:
+                return
+            moving = tree.moving(processes)
             for pid in moving:
                 send_signal(pid, signal.SIGSTOP)
             attempt.life.at_rest = not moving

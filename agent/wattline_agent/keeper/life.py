@@ -34,6 +34,8 @@ class Due(Enum):
     NOTHING = "nothing"
     STOP = "stop"
     """Write the notice and send SIGTERM: the runtime limit has passed."""
+    SIGNAL = "signal"
+    """Send the signal of a stop."""
     KILL = "kill"
     CHECK = "look"
     """Check which processes are left, or whether all are frozen."""
@@ -64,6 +66,8 @@ class Life:
     exec_until_s: float | None = None
     """Deadline for exec; None = its program runs, or there is no process."""
     asked: StopReason | None = None
+    signal_since_s: float | None = None
+    """When a stop was requested whose signal is not sent yet."""
     kill_at_s: float | None = None
     """When the grace period of a stop ends."""
     killed_at_s: float | None = None
@@ -152,6 +156,8 @@ class Life:
             return Due.NOTHING
         if self.kill_at_s is not None and now_s >= self.kill_at_s:
             return Due.KILL
+        if self.signal_since_s is not None:
+            return Due.SIGNAL
         if self._has_start_run_out(now_s):
             return Due.NOT_STARTED
         limit = self.spec.runtime_limit_s

@@ -6,6 +6,7 @@ import pytest
 
 from wattline_agent.keeper.life import (
     KILL_PATIENCE_S,
+    POLL_S,
     START_PATIENCE_S,
     Due,
     Life,
@@ -39,6 +40,14 @@ def test_a_stop_is_followed_by_a_kill_when_the_grace_is_over() -> None:
     assert life.due(204.9) is Due.NOTHING
     assert life.due(205.0) is Due.KILL
     assert life.kill_reason(205.0) is None
+
+
+def test_the_signal_of_a_stop_is_due_until_it_is_sent() -> None:
+    life = living()
+    life.ask(STOP, 5.0, 200.0)
+    life.signal_since_s = 200.0
+    assert (life.due(200.0), life.next_s(200.0)) == (Due.SIGNAL, 200.0 + POLL_S)
+    assert life.due(205.0) is Due.KILL
 
 
 def test_a_second_stop_only_shortens_the_grace() -> None:
