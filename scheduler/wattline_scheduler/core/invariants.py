@@ -356,6 +356,9 @@ def _job(state: State, job: Job) -> Iterator[str]:
     most = max(array.at_a_time, job.most_live) if array is not None and array.at_a_time else None
     if most is not None and job.live_count > most:
         yield f"job {job.id} has {job.live_count} gangs at a time, {most} allowed"
+    is_open = (g.number for g in job.gangs if not isinstance(g.phase, Ended))
+    if job.spec.kind == "service" and list(job.open) != list(is_open):
+        yield f"job {job.id} lists other replicas as open than it has: {list(job.open)}"
     unlisted = [g.number for g in job.gangs if g.attempts and g.number not in job.tried]
     if unlisted:
         yield f"job {job.id} has attempts of gangs {unlisted}, which are not listed as tried"

@@ -40,7 +40,7 @@ class GangCounts:
 
 def counts_in_memory(job: Job) -> GangCounts:
     """Counts of a job in memory, without released replicas that have ended."""
-    removed = sum(gang.phase_name == "ended" for gang in job.removed_replicas)
+    removed = max(0, len(job.gangs) - job.gang_count) - len(job.open.since(job.gang_count))
     running, ended = job.count["running"], job.count["ended"]
     return GangCounts(len(job.gangs) - removed, running, ended - removed)
 

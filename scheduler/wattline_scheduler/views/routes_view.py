@@ -10,6 +10,7 @@ from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.jobs.replicas import open_replicas
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.rollouts import splits
@@ -81,7 +82,7 @@ def _settings(job: Job, names: ServiceNames) -> ServiceSettings:
 def _workers(state: State, job: Job) -> list[WorkerRoute]:
     return [
         WorkerRoute(attempt.record.ref, attempt.record.worker_public_key)
-        for gang in job.gangs
+        for gang in open_replicas(job)
         for attempt in gang.live
         if attempt.record.worker_public_key and gang.phase_name in ("starting", "running")
         if not is_lost(state, gang)

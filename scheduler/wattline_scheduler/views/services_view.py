@@ -11,6 +11,7 @@ from wattline_protocol.wire.rollouts import WorkerTraffic
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
+from wattline_scheduler.core.model.jobs.replicas import open_replicas
 from wattline_scheduler.core.model.service_traffic import seen_workers, serving_job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.requests.selection import Asker
@@ -82,7 +83,7 @@ def _watts(state: State, job: Job) -> WattsView | None:
     if job.id not in state.scaling:
         return None
     drawn = wanted = floor = 0.0
-    for attempt in (one for gang in job.gangs for one in gang.live):
+    for attempt in (one for gang in open_replicas(job) for one in gang.live):
         node, share = state.nodes[attempt.node], attempt.gpu_milli / WHOLE_GPU
         samples = {} if node.beat is None else {one.index: one for one in node.beat.gpus}
         for gpu in (node.gpus[at] for at in attempt.record.gpus if at in node.gpus):
@@ -97,7 +98,7 @@ def _workers(state: State, job: Job, asker: Asker, seen: Seen) -> Iterator[Worke
     """Live replicas, and those whose last try failed. An end tells the last line of the log to
     those who may read it."""
     may_read = asker.may_read_logs(job.record.owner, state.site.logs)
-    for gang in job.gangs:
+    for gang in open_replicas(job):
         failed = _failed(gang)
         why = "" if failed is None else _why(failed.exit, may_read=may_read)
         for attempt in gang.live:

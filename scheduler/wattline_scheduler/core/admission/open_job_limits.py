@@ -10,6 +10,12 @@ from wattline_scheduler.core.model.state import State
 MAX_OPEN_JOBS = 100_000
 """Maximum number of open jobs on the site; an array counts as one."""
 
+MAX_SERVICES = 4_000
+"""Maximum number of open services on the site, each revision counted. Every tick looks at each, and
+a report of a gateway has no more."""
+
+MAX_SERVICES_OF_USER = 1_000
+
 COUNTED = "each index of an array and each replica counts"
 
 
@@ -45,11 +51,25 @@ def too_many(
         return Denied(
             "busy", f"the site has {MAX_OPEN_JOBS} open jobs already; retry later, or use an array"
         )
+    if not is_open and spec.kind == "service" and (why := _too_many_services(state, owner)):
+        return Denied("busy", f"{why}; cancel some, or use replicas of one")
     most, now = state.site.open_jobs_per_user, state.work.open_jobs.of_user[owner]
     if now + more > most:
         whose = f"the maximum per user is {most} (open_jobs_per_user)"
         return _denied(f"{owner} has", whose, most, now, more)
     return _beyond_quota(state, spec.account or owner, spec.queue, more, ())
+
+
+def _too_many_services(state: State, owner: UserName) -> str:
+    """Why there may be no further service; empty = there may."""
+    services = state.work.services
+    if services.count_of[owner] >= MAX_SERVICES_OF_USER:
+        return f"{owner} has {MAX_SERVICES_OF_USER} open services already, the maximum per user"
+    return (
+        f"the site has {MAX_SERVICES} open services already"
+        if services.count >= MAX_SERVICES
+        else ""
+    )
 
 
 def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:

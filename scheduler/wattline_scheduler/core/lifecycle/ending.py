@@ -148,11 +148,12 @@ def end_gang(
     gang.reason = reason
     state.work.move(gang, Ending(now.mono_s, cause), now)
     grace_s = gang.job.grace_s if grace_s is None else grace_s
+    what = stop_kind(state, gang)
     for attempt in list(gang.live):
         node = state.nodes[attempt.node]
         node.outdate_offer()  # its resources will soon be free
         if attempt.is_ordered:
-            ref, what = attempt.record.ref, stop_kind(state, gang)
+            ref = attempt.record.ref
             command_outbox.order_stop(state, node, ref, grace_s, reason, now, what)
         else:
             close(state, attempt, "CANCELLED", now)
@@ -162,14 +163,17 @@ def end_gang(
         settle(state, gang, now)
 
 
-def stop_sooner(state: State, attempt: Attempt, now: Now) -> None:
+def stop_sooner(state: State, gang: Gang, now: Now) -> None:
     """Orders a stop that has begun again, with a grace that has become shorter: agents take the
     earlier kill."""
-    gang, ref, node = attempt.gang, attempt.record.ref, state.nodes[attempt.node]
-    if isinstance(gang.phase, Ending) and attempt.is_ordered:
-        command_outbox.drop(node, ("stop", ref))
-        what = stop_kind(state, gang)
-        command_outbox.order_stop(state, node, ref, gang.job.grace_s, gang.reason, now, what)
+    if not isinstance(gang.phase, Ending):
+        return
+    what = stop_kind(state, gang)
+    for attempt in gang.live:
+        if attempt.is_ordered:
+            ref, node = attempt.record.ref, state.nodes[attempt.node]
+            command_outbox.drop(node, ("stop", ref))
+            command_outbox.order_stop(state, node, ref, gang.job.grace_s, gang.reason, now, what)
 
 
 def stop_kind(state: State, gang: Gang) -> NoticeKind:

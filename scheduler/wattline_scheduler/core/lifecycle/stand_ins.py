@@ -14,6 +14,7 @@ from wattline_scheduler.core.lifecycle.ending import end_gangs, ends_for_good
 from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import add_replica
 from wattline_scheduler.core.model.jobs.job import Ended, Gang, Job, Running
+from wattline_scheduler.core.model.jobs.replicas import open_beyond_count, open_replicas
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.service_traffic import awaited_gateways
 from wattline_scheduler.core.model.state import State
@@ -31,7 +32,7 @@ def replace_lost(state: State, now: Now) -> None:
     is_any_lost = any(_is_lost_host(node) and node.attempts for node in state.nodes.values())
     for jobs in state.work.services.open().values():
         for job in jobs:
-            if is_any_lost or len(job.gangs) > job.gang_count:
+            if (is_any_lost and job.live_count) or job.open.since(job.gang_count):
                 _balance(state, job, now)
 
 
@@ -72,7 +73,7 @@ def _missed(state: State, now: Now) -> set[NodeId]:
     found = set[NodeId]()
     for name, jobs in state.work.services.open().items():
         for job in jobs:
-            running = [gang for gang in job.gangs if isinstance(gang.phase, Running)]
+            running = [gang for gang in open_replicas(job) if isinstance(gang.phase, Running)]
             ready = max(one.ready.get((name, job.id), 0) for one in gateways)
             if ready < len(running):
                 found |= {one.node for gang in running for one in gang.live if one.node in late}
@@ -85,9 +86,8 @@ def _balance(state: State, job: Job, now: Now) -> None:
         return
     count = job.gang_count
     replicas = [gang for gang in job.gangs[:count] if _is_wanted(gang)]
-    stand_ins = [
-        gang for gang in job.gangs[count:] if _is_wanted(gang) and not is_lost(state, gang)
-    ]
+    beyond = open_beyond_count(job)
+    stand_ins = [gang for gang in beyond if _is_wanted(gang) and not is_lost(state, gang)]
     missing = sum(is_lost(state, gang) for gang in replicas) - len(stand_ins)
     needed = sum(not _serves(state, gang, now) for gang in replicas)
     if missing > 0:

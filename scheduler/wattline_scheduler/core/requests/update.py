@@ -248,8 +248,8 @@ def _do(state: State, planned: PlannedAction, user: UserName, now: Now) -> str:
             is_running = attempt.is_ordered and not isinstance(gang.phase, Ending)
             if is_running and spec.limits.runtime_s != old_limit_s:
                 order_limit(state, node, attempt.record.ref, spec.limits.runtime_s, now)
-            if job.grace_s < old_grace_s:
-                stop_sooner(state, attempt, now)
+        if job.grace_s < old_grace_s:
+            stop_sooner(state, gang, now)
     state.wants_plan = state.wants_rebalance = True
     scale(state, job, replicas, f"{user} scaled it from {replicas} to {job.gang_count}", now)
     if not job.is_ended:

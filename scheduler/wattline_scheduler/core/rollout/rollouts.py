@@ -13,6 +13,7 @@ from wattline_scheduler.core.lifecycle.ending import end_gang, end_job
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
 from wattline_scheduler.core.model.jobs.job import Ended, Job, Paused, Running, Starting
+from wattline_scheduler.core.model.jobs.replicas import open_replicas
 from wattline_scheduler.core.model.service_traffic import Rollout, silence
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.gateway_reports import forget_energy, ready_workers
@@ -169,7 +170,7 @@ def _see(state: State, rollout: Rollout, now: Now) -> Seen:
     return Seen(
         silence=quiet,
         new_ready=ready,
-        new_failures=0 if new is None else sum(gang.failures for gang in new.gangs),
+        new_failures=0 if new is None else sum(gang.failures for gang in new.tried_gangs),
         unready_s=_unready_s(rollout, new, now, is_ready=is_all_ready),
         old_end=_end_of(old),
         new_end=_end_of(new) or _lost_replica(new),
@@ -208,7 +209,7 @@ def _end_of(job: Job | None) -> str:
 
 def _lost_replica(job: Job | None) -> str:
     """How one of its replicas ended for good; empty = none did."""
-    gangs = [] if job is None else job.gangs[: job.gang_count]
+    gangs = [] if job is None or not job.count["ended"] else job.gangs[: job.gang_count]
     return next((f"ended: {g.reason}" for g in gangs if isinstance(g.phase, Ended)), "")
 
 
@@ -216,8 +217,8 @@ def _wait_of(job: Job | None, allowed: int) -> str:
     """Why one of its replicas does not run: of the first that waits."""
     if job is None or job.count["running"] >= allowed:
         return ""
-    waiting = [gang.reason for gang in job.gangs if gang.phase_name == "pending" and gang.reason]
-    return next(iter(waiting), "") or reason_of(job, "PENDING")
+    waiting = (gang for gang in open_replicas(job) if gang.phase_name == "pending")
+    return next((gang.reason for gang in waiting if gang.reason), "") or reason_of(job, "PENDING")
 
 
 # --- steps ----------------------------------------------------------------------------------------
@@ -280,7 +281,7 @@ def _limit(state: State, job: Job | None, limit: int | None) -> None:
 def _stop_surplus(state: State, job: Job, limit: int, reason: str, now: Now) -> None:
     """Stops replicas beyond a limit: first those that do not run or are on lost nodes, then the
     highest numbers."""
-    live = [g for g in job.gangs if isinstance(g.phase, Starting | Running | Paused)]
+    live = [g for g in open_replicas(job) if isinstance(g.phase, Starting | Running | Paused)]
     live.sort(key=lambda g: (g.phase_name == "running" and not is_lost(state, g), -g.number))
     for gang in live[: max(0, len(live) - limit)]:
         end_gang(state, gang, "asked", reason, now)

@@ -29,8 +29,9 @@ def tick_down_services(state: State, now: Now) -> None:
 
 
 def _failing(jobs: Sequence[Job], now: Now) -> Gang | None:
-    """The replica that failed most often; None = the service is not down."""
-    gangs = [gang for job in jobs for gang in job.gangs]
+    """The replica that failed most often; None = the service is not down. One that was never tried
+    has neither failed nor run."""
+    gangs = [gang for job in jobs for gang in job.tried_gangs]
     if any(_is_healthy(gang, now) for gang in gangs):
         return None
     most = max(gangs, key=lambda gang: gang.failures, default=None)

@@ -20,6 +20,7 @@ from wattline_scheduler.core.lifecycle.ending import end_gang, ends_for_good
 from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import scale
 from wattline_scheduler.core.model.jobs.job import Ending, Gang, Job, Pending, Running
+from wattline_scheduler.core.model.jobs.replicas import open_replicas
 from wattline_scheduler.core.model.jobs.scaled_service import Scaling
 from wattline_scheduler.core.model.service_traffic import (
     MeanWork,
@@ -128,7 +129,8 @@ def _scaler(
     state: State, job: Job, one: Scaling, goal: Goal, ready: Mapping[int, Gang], now: Now
 ) -> Scaler | None:
     """Its scaler with what is asked of it now; None before a GPU of it is known."""
-    gpus = {gang.number: gpu for gang in job.gangs if (gpu := _gpu(state, gang, now)) is not None}
+    replicas = open_replicas(job)
+    gpus = {gang.number: gpu for gang in replicas if (gpu := _gpu(state, gang, now)) is not None}
     gpu = next((gpus[one] for one in (*ready, *gpus) if one in gpus), None)
     if one.scaler is None and (gpu is not None or not job.shape.gpus):
         one.scaler = Scaler(goal, gpu, state.service_minutes[job.spec.name].history)
@@ -141,7 +143,7 @@ def _is_asked(state: State, job: Job, load: Load, now: Now) -> bool:
     """Whether it has any request, such as a stream that has begun, or one of a batch."""
     if load.requests or load.answered or load.total_waiting or job.is_asleep:
         return True
-    refs = [attempt.record.ref for gang in job.gangs for attempt in gang.live]
+    refs = [attempt.record.ref for gang in open_replicas(job) for attempt in gang.live]
     rows = (workers.get(ref) for workers in seen_workers(state.traffic, now) for ref in refs)
     return any(row is not None and row.in_flight for row in rows)
 
@@ -160,7 +162,7 @@ def _ready(state: State, job: Job, now: Now) -> dict[int, Gang]:
     a rollout: one that reaches no workers would have all replicas of all services replaced."""
     seen = seen_workers(state.traffic, now)
     found: dict[int, Gang] = {}
-    for gang in job.gangs if seen else ():
+    for gang in open_replicas(job) if seen else ():
         refs = [attempt.record.ref for attempt in gang.live]
         is_ready = bool(refs) and all(_is_ready(seen, ref) for ref in refs)
         if is_ready and isinstance(gang.phase, Running):
@@ -176,7 +178,7 @@ def _is_ready(seen: Sequence[Mapping[TaskRef, WorkerTraffic]], ref: TaskRef) -> 
 def _note_ready(job: Job, one: Scaling, ready: Mapping[int, Gang], now: Now) -> None:
     one.was_ready = one.was_ready or bool(ready)
     before, one.unready_since = one.unready_since, {}
-    for gang in job.gangs:
+    for gang in open_replicas(job):
         if not isinstance(gang.phase, Running):
             continue
         since = max(before.get(gang.number, now.mono_s), gang.phase.since)
@@ -236,7 +238,7 @@ def _cap_in_force_mw(state: State, gang: Gang) -> int:
 
 
 def _set_caps(state: State, job: Job, wanted: Wanted) -> None:
-    for gang in job.gangs:
+    for gang in open_replicas(job):
         _want(state, gang, wanted.caps_mw.get(gang.number, wanted.cap_mw))
 
 

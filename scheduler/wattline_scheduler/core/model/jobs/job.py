@@ -346,6 +346,8 @@ class Job:
     """Numbers of pending gangs that are not backing off."""
     job_class: JobClass | None = None
     """Its class in the queue while it is queued."""
+    open: SortedNumbers = field(default_factory=SortedNumbers)
+    """Of a service: numbers of replicas that have not ended. Removed ones stay in `gangs`."""
     tried: SortedNumbers = field(default_factory=SortedNumbers)
     """Numbers of gangs with a known attempt: of an array that waits few or none."""
     held: set[int] = field(default_factory=set)
@@ -393,7 +395,7 @@ class Job:
             gang.live.clear()
             gang.past.clear()
             gang.first_ended = None
-        self.gangs, self.tried = [], SortedNumbers()
+        self.gangs, self.open, self.tried = [], SortedNumbers(), SortedNumbers()
         self.count = dict.fromkeys(LEGAL, 0)
 
     @property
@@ -479,11 +481,6 @@ class Job:
     def grace_s(self) -> float:
         """Time from stop notice to kill: as requested, within the site's current maximum."""
         return min(self.spec.recovery.grace_s, self.max_grace_s)
-
-    @property
-    def removed_replicas(self) -> list[Gang]:
-        """Replicas removed by scaling."""
-        return self.gangs[self.gang_count :]
 
     @property
     def open_count(self) -> int:

@@ -29,6 +29,7 @@ from wattline_scheduler.core.model.jobs.job import (
     Starting,
 )
 from wattline_scheduler.core.model.jobs.output_need import needs_of
+from wattline_scheduler.core.model.jobs.replicas import open_replicas
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.queue.queue import Queue
 from wattline_scheduler.core.model.queue.queue_order import Order
@@ -260,6 +261,9 @@ class Workload:
 
     def _index(self, gang: Gang, now: Now) -> None:
         phase, key, ready = gang.phase, gang.key, gang.job.ready
+        if gang.job.spec.kind == "service":
+            is_open, numbers = not isinstance(phase, Ended), gang.job.open
+            (numbers.add if is_open else numbers.discard)(gang.number)
         if gang.job.spec.data.has_output and not isinstance(phase, Pending | Ended):
             self.with_output[key] = gang
         if isinstance(phase, Starting):
@@ -466,4 +470,4 @@ class Workload:
 
 
 def _nodes_of(job: Job) -> tuple[NodeId, ...]:
-    return tuple(attempt.node for gang in job.gangs for attempt in gang.live)
+    return tuple(attempt.node for gang in open_replicas(job) for attempt in gang.live)

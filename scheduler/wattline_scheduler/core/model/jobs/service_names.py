@@ -6,6 +6,7 @@ recorded: it follows from the open jobs and their numbers, so that a restart cha
 route has a name as a service does, and no two have the same.
 """
 
+from collections import Counter
 from collections.abc import Iterable, KeysView
 
 from wattline_protocol.ids import JobId
@@ -25,6 +26,10 @@ class ServiceNames:
         """Jobs that a run found open though their name belongs to another user."""
         self.changes = 0
         """Raised whenever the owner of a name may have changed."""
+        self.count = 0
+        """Of open services, each revision counted."""
+        self.count_of: Counter[str] = Counter()
+        """The same by owner. Without zero entries."""
         self._open: dict[str, dict[JobId, Job]] = {}
 
     def opened(self, job: Job) -> None:
@@ -32,14 +37,24 @@ class ServiceNames:
         if job.spec.kind == "service":
             self.changes += 1
             self._open.setdefault(job.spec.name, {})[job.id] = job
+            self._count(job, 1)
 
     def ended(self, job: Job) -> None:
         """Removes an ended service; the name is free unless another open job has it."""
-        self.changes += 1
-        jobs = self._open.get(job.spec.name, {})
-        jobs.pop(job.id, None)
-        if not jobs:
-            self._open.pop(job.spec.name, None)
+        if job.spec.kind == "service":
+            self.changes += 1
+            jobs = self._open[job.spec.name]
+            del jobs[job.id]
+            if not jobs:
+                del self._open[job.spec.name]
+            self._count(job, -1)
+
+    def _count(self, job: Job, by: int) -> None:
+        owner = job.record.owner
+        self.count += by
+        self.count_of[owner] += by
+        if not self.count_of[owner]:
+            del self.count_of[owner]
 
     def names(self) -> KeysView[str]:
         """Of open services."""

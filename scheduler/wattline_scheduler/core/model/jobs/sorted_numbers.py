@@ -33,6 +33,10 @@ class SortedNumbers:
         """The `count` smallest numbers, or all of them."""
         return tuple(self._numbers[:count])
 
+    def since(self, number: int) -> list[int]:
+        """The numbers from this one on."""
+        return self._numbers[bisect_left(self._numbers, number) :]
+
     def __contains__(self, number: int) -> bool:
         at = bisect_left(self._numbers, number)
         return at < len(self._numbers) and self._numbers[at] == number

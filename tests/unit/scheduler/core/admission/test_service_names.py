@@ -10,6 +10,7 @@ from wattline_protocol.ids import JobId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Service
 from wattline_protocol.wire.client_messages import Acted, Cancel, Denied, Hold, Requeue, Submit
+from wattline_scheduler.core.admission import open_job_limits
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
 
 SHARED = (Service("echo", ("ada", "bob")),)
@@ -234,3 +235,24 @@ def test_invariants_tell_of_a_name_with_two_owners() -> None:
 @pytest.mark.parametrize("name", ["a/b", "..", "a b", "é", "x" * 65])
 def test_a_service_whose_name_is_no_segment_of_a_path_is_refused(name: str) -> None:
     assert started().refuse(echo(name)).count("is not a valid name") == 1
+
+
+def test_open_services_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tick looks at each of them."""
+    monkeypatch.setattr(open_job_limits, "MAX_SERVICES_OF_USER", 2)
+    monkeypatch.setattr(open_job_limits, "MAX_SERVICES", 3)
+    h = started()
+    ada = [h.submit(echo(name)) for name in ("a", "b")]
+    assert h.refuse(echo("c")).startswith("ada has 2 open services already, the maximum per user")
+    assert h.refuse(echo("a")).startswith("ada has 2 open services"), "each revision counts"
+    h.submit(job("c"))  # no service
+    h.submit(echo("d"), user="bob")
+    assert h.refuse(echo("e"), user="eve").startswith("the site has 3 open services already")
+    cancel(h, ada[0])
+    h.restart_scheduler()
+    h.join()
+    assert h.cluster.state.work.services.count_of == {"ada": 1, "bob": 1}
+    h.submit(echo("e"))
+    again = requeue(h, ada[0], "ada")
+    assert isinstance(again, Denied)
+    assert again.reason.startswith("ada has 2 open services")

@@ -1,5 +1,7 @@
 """`update --replicas`: more start, the highest numbers go with grace, and all of it lasts."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -7,9 +9,16 @@ from support.core.harness import Harness, end_one, joined
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId
 from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import Slo
 from wattline_protocol.wire.agent_messages import StopTask
 from wattline_protocol.wire.client_messages import Cancel, Denied, Requeue, Update
-from wattline_scheduler.core.model.jobs.job import LIVE
+from wattline_protocol.wire.task_order import NoticeKind
+from wattline_scheduler.core.lifecycle import ending, stand_ins
+from wattline_scheduler.core.lifecycle.ending import stop_kind
+from wattline_scheduler.core.model.jobs.job import LIVE, Gang
+from wattline_scheduler.core.model.jobs.replicas import open_replicas
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.scaling import down_services, service_scaling
 from wattline_scheduler.views.jobs_view import counts_in_memory
 
 
@@ -132,3 +141,57 @@ def test_what_is_no_service_has_no_replicas(h: Harness) -> None:
     assert "service" in refused(h, h.submit(job()), 2)
     service = h.submit(job().service(1))
     assert "from 1 to" in refused(h, service, 0)
+
+
+def test_no_tick_looks_at_removed_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user has as many as they like: they are not open, and stay while the service is."""
+    looked: list[int] = []
+
+    def at(check: Callable[..., object], gang_at: int) -> Callable[..., object]:
+        def checked(*given: object) -> object:
+            gang = given[gang_at]
+            assert isinstance(gang, Gang)
+            looked.append(gang.number)
+            return check(*given)
+
+        return checked
+
+    h = joined(site().rack("a", 1).build())
+    number = h.submit(job().gpus(8).service(1, Slo(1.0)))
+    scaled(h, number, 50)
+    scaled(h, number, 1)
+    h.run(3)
+    assert len(h.job(number).gangs) == 50
+    for module, name, gang_at in (
+        (stand_ins, "_is_wanted", 0),
+        (down_services, "_is_healthy", 0),
+        (service_scaling, "_gpu", 1),
+        (service_scaling, "_want", 1),
+        (service_scaling, "_is_overdue", 1),
+    ):
+        monkeypatch.setattr(module, name, at(getattr(module, name), gang_at))
+    h.run(3)
+    assert set(looked) == {0}
+    assert [gang.number for gang in open_replicas(h.job(number))] == [0]
+    restart(h)
+    assert [gang.number for gang in open_replicas(h.job(number))] == [0]
+
+
+def test_a_stop_of_many_tasks_asks_once_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether one of its nodes is drained is asked of all nodes of the gang."""
+    asked: list[int] = []
+
+    def kind(state: State, gang: Gang) -> NoticeKind:
+        asked.append(gang.number)
+        return stop_kind(state, gang)
+
+    h = joined(site().rack("a", 4).build())
+    number = h.submit(job().nodes(4).grace(60))
+    h.run(2)
+    monkeypatch.setattr(ending, "stop_kind", kind)
+    h.cut_off.update(h.agents)
+    h.do(Requeue(only(number), "a"))
+    assert asked == [0]
+    h.do(Update(only(number), {"grace": "5s"}))
+    assert asked == [0, 0]
+    assert len(stopped(h, number)) == 8
