@@ -1,7 +1,9 @@
 """The log pane: its end, its colours, and nothing else that acts."""
 
 import pytest
+from rich.ansi import AnsiDecoder
 from rich.color import Color
+from rich.text import Text
 from textual.app import App, ComposeResult
 
 from wattline_tui.widgets.log import MAX_LINES, LogPane
@@ -27,6 +29,32 @@ async def test_the_end_is_in_view_however_many_lines_were_dropped() -> None:
             await pilot.pause()
             assert on_screen(pane)[-1] == f"line {begin + 999}"
         assert len(pane.shown) == MAX_LINES
+
+
+async def test_of_very_many_lines_at_once_only_those_retained_are_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded: list[str] = []
+    really_decode = LogPane._decoded
+
+    def decode(self: LogPane, line: str, colours: AnsiDecoder) -> Text:
+        decoded.append(line)
+        return really_decode(self, line, colours)
+
+    monkeypatch.setattr(LogPane, "_decoded", decode)
+    app = PaneApp()
+    async with app.run_test(size=(40, 10)) as pilot:
+        pane = app.query_one(LogPane)
+        pane.append(b"first\n")
+        decoded.clear()
+        data = b"\x1b[31mred\n" + b"\n" * 65_536 + b"last\n"
+        pane.append(data)
+        await pilot.pause()
+        assert len(decoded) == MAX_LINES
+        assert len(pane.shown) == MAX_LINES
+        assert on_screen(pane)[-1] == "last"
+        assert pane.begin == len(b"first\n" + data) - len(b"last\n") - (MAX_LINES - 1)
+        assert RED in {style.color for _, style, _ in pane.render_line(9) if style}
 
 
 async def test_scrolled_back_lines_stay_where_they_are_while_older_ones_are_dropped() -> None:

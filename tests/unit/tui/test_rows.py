@@ -133,6 +133,12 @@ def test_an_exact_name_comes_before_those_that_begin_with_it_or_contain_it() -> 
     assert nearest_names("11", names, 2) == Matches((), 0), "in one name, not in two"
 
 
+def test_a_name_that_matches_in_very_many_ways_is_looked_at_once() -> None:
+    """With a regular expression, one such name of a job stopped the terminal for good."""
+    names = [folded([char * 64]) for char in "ab"] + [folded(["a" * 40 + "-b"])]
+    assert nearest_names("a" * 32 + "b", names, 10) == Matches((2,), 1)
+
+
 def test_numbers_in_names_are_sorted_as_numbers() -> None:
     names = ["gpu-10", "gpu-2", "10", "a", "gpu-2b"]
     assert sorted(names, key=natural) == ["10", "a", "gpu-2", "gpu-2b", "gpu-10"]

@@ -116,11 +116,15 @@ class LogPane(ScrollView, can_focus=True):
         """Append bytes of the log; the last line may be unfinished."""
         *ended, self._open = (self._open + self._text.feed(data)).split("\n")
         self._open = self._open[-MAX_LINE_CHARS:]
-        for line in ended:
+        skipped = max(0, len(ended) - self._most)
+        if skipped:  # 64 KiB may be as many lines: only what they colour behind them counts
+            self._colours.decode_line("".join(ended[:skipped]).replace("\r", ""))
+        for line in ended[skipped:]:
             self._lines.append(self._decoded(line, self._colours))
         self._count(data)
-        dropped = max(0, len(self._lines) - self._most)
-        del self._lines[:dropped]
+        surplus = max(0, len(self._lines) - self._most)
+        del self._lines[:surplus]
+        dropped = skipped + surplus
         self.begin += sum(self._lengths.popleft() for _ in range(dropped))
         self._resize(dropped)
 
