@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from wattline.rank import STACKS_SIGNAL
 from wattline_agent.executor.tasklib import RANK_MODULE
-from wattline_agent.keeper.processes.tree import catches, has_marker, read_proc
+from wattline_agent.keeper.processes.tree import READ_BYTES, catches, has_marker, read_proc
 
 
 def dump_stacks(marker: bytes, first_pid: int, pids: Iterable[int]) -> None:
@@ -21,7 +21,8 @@ def dump_stacks(marker: bytes, first_pid: int, pids: Iterable[int]) -> None:
 
 def _is_supervisor(pid: int) -> bool:
     """Of one rank: torchrun has the path of its program among its arguments, not as its own."""
-    command = (read_proc(f"/proc/{pid}/cmdline") or b"").split(b"\0")
+    line = read_proc(f"/proc/{pid}/cmdline", READ_BYTES) or b""  # a line may have 2 MiB
+    command = line.split(b"\0", 4)
     return b"-m" not in command[:3] and any(
         word.endswith(f"/wattline/{RANK_MODULE}".encode()) for word in command[:4]
     )

@@ -62,7 +62,7 @@ def marker_of(task_dir: str) -> bytes:
     return f"{MARKER}={task_dir}".encode()
 
 
-def read_proc(path: str) -> bytes | None:
+def read_proc(path: str, most_bytes: int = MAX_PROC_BYTES) -> bytes | None:
     """Read a file of /proc without the layers of `open`: a scan of a busy host reads thousands.
     None when the process has ended."""
     try:
@@ -73,7 +73,7 @@ def read_proc(path: str) -> bytes | None:
         data = b""
         while chunk := os.read(descriptor, READ_BYTES):
             data += chunk
-            if len(data) >= MAX_PROC_BYTES:
+            if len(data) >= most_bytes:
                 break
     except ProcessLookupError:
         return None
@@ -115,17 +115,25 @@ def children_of(pid: int) -> list[int] | None:
 
 def has_marker(pid: int, marker: bytes) -> bool:
     """Whether the environment with which `pid` was executed contains `marker`."""
-    return marker in environment_of(pid)
+    return marker in marks_of(pid)
 
 
-def environment_of(pid: int) -> frozenset[bytes]:
-    """The `NAME=value` with which it was executed. None are readable of another user's process,
-    which is not one of ours."""
+def marks_of(pid: int) -> frozenset[bytes]:
+    """What `marker_of` is compared with: of the environment with which it was executed. None are
+    readable of another user's process, which is not one of ours."""
     try:
         environ = read_proc(f"/proc/{pid}/environ")
     except PermissionError:
         return frozenset()
-    return frozenset((environ or b"").split(b"\0"))
+    return marks_in(environ or b"")
+
+
+def marks_in(environ: bytes) -> frozenset[bytes]:
+    """The first `NAME=value` of the marker. Found without splitting: an environment may have 2 MiB,
+    in hundreds of thousands of words, of each of thousands of processes."""
+    found = (b"\0" + environ).partition(b"\0" + MARKER.encode() + b"=")
+    value, _, _ = found[2].partition(b"\0")
+    return frozenset((f"{MARKER}=".encode() + value,)) if found[1] else frozenset()
 
 
 def descendants(table: Mapping[int, Process], tops: Iterable[int]) -> list[int]:
@@ -187,7 +195,7 @@ def claimed(
     table: dict[int, Process],
     tasks: dict[str, Identity],
     candidates: Iterable[int],
-    environment: Callable[[int], Collection[bytes]] = environment_of,
+    marks: Callable[[int], Collection[bytes]] = marks_of,
 ) -> dict[int, str]:
     """Which of the `candidates` (tops of trees) belong to which attempt, by key."""
     by_root = {identity.root: key for key, identity in tasks.items() if identity.root}
@@ -200,7 +208,7 @@ def claimed(
             continue
         key = by_root.get(pid) or by_root.get(process.session) or by_group.get(pid)
         if key is None:
-            words = environment(pid)
+            words = marks(pid)
             key = next((k for k, identity in tasks.items() if identity.marker in words), None)
         if key is not None:
             owners[pid] = key
@@ -211,11 +219,11 @@ def members(
     table: dict[int, Process],
     tasks: dict[str, Identity],
     candidates: Iterable[int],
-    environment: Callable[[int], Collection[bytes]] = environment_of,
+    marks: Callable[[int], Collection[bytes]] = marks_of,
 ) -> dict[str, list[Process]]:
     """Living processes per attempt: the claimed candidates and all their descendants. Linear: a
     task may leave as many orphans as it has processes."""
-    owners, children = claimed(table, tasks, candidates, environment), _children(table)
+    owners, children = claimed(table, tasks, candidates, marks), _children(table)
     found: dict[str, list[Process]] = {key: [] for key in tasks}
     seen: set[int] = set()
     for top, key in owners.items():

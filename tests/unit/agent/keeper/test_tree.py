@@ -9,14 +9,18 @@ import pytest
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.processes.cgroup import find_own_group
 from wattline_agent.keeper.processes.tree import (
+    READ_BYTES,
     Identity,
     Process,
     children_of,
     descendants,
     living_below,
+    marker_of,
+    marks_in,
     members,
     moving,
     parents_first,
+    read_proc,
     topmost,
 )
 
@@ -181,3 +185,16 @@ def test_a_stop_signal_goes_to_the_topmost_that_handle_it() -> None:
     found = topmost(processes, 10, lambda pid, _: pid in handlers)
     assert [process.pid for process in found] == [21, 25]
     assert topmost(processes, 10, lambda *_: False) == []
+
+
+def test_of_an_environment_without_end_only_the_marker_is_taken() -> None:
+    words = b"".join(b"%x=\0" % number for number in range(100_000))
+    mark = marker_of("/tasks/1.0.1")
+    assert marks_in(words + mark + b"\0" + words) == {mark}
+    assert marks_in(mark) == marks_in(mark + b"\0" + marker_of("/other") + b"\0") == {mark}
+    assert marks_in(words + b"X" + mark + b"\0") == marks_in(b"") == frozenset()
+
+
+def test_no_more_of_a_file_is_read_than_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "cmdline").write_bytes(b"a\0" * 1024 * 1024)
+    assert len(read_proc(str(tmp_path / "cmdline"), READ_BYTES) or b"") == READ_BYTES
