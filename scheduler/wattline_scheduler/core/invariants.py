@@ -230,15 +230,18 @@ def _open_jobs(state: State, now: Now) -> Iterator[str]:
         users[job.record.owner] += count
         for number in state.work.quotas.of(job.account, job.spec.queue):
             quotas[number] += count
-    sizes = Counter[UserName]()
+    sizes, gangs = Counter[UserName](), Counter[UserName]()
     for job in state.work.jobs.values():
         if any(not isinstance(gang.phase, Ended) for gang in job.gangs):
             sizes[job.record.owner] += encoded_bytes(job.spec)
+            gangs[job.record.owner] += len(job.gangs)
     are_open = {job.id for job in state.work.jobs.values() if not job.is_ended}
     if state.work.open.keys() != are_open:
         yield f"jobs {sorted(are_open)} are open, listed are {sorted(state.work.open)}"
     if sizes != state.work.open_jobs.bytes_of_user:
         yield f"open jobs have {sizes} bytes, counted {state.work.open_jobs.bytes_of_user}"
+    if gangs != state.work.open_jobs.gangs_of_user:
+        yield f"open jobs have {gangs} gangs, counted {state.work.open_jobs.gangs_of_user}"
     if +users != state.work.open_jobs.of_user:
         yield f"users have {+users} jobs open, counted {state.work.open_jobs.of_user}"
     for number, one in enumerate(state.work.quotas.all):

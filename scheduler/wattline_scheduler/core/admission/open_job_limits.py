@@ -16,6 +16,10 @@ a report of a gateway has no more."""
 
 MAX_SERVICES_OF_USER = 1_000
 
+GANGS_PER_OPEN_JOB = 4
+"""Gangs that the open jobs of a user may have in memory, ended ones included, per open job that the
+user may have: an array of 10,000 takes 12 MB until its last index has ended."""
+
 COUNTED = "each index of an array and each replica counts"
 
 
@@ -69,6 +73,23 @@ def _too_many_services(state: State, owner: UserName) -> str:
         f"the site has {MAX_SERVICES} open services already"
         if services.count >= MAX_SERVICES
         else ""
+    )
+
+
+def too_many_ended(state: State, owner: UserName, more: int) -> Denied | None:
+    """Denies more gangs beside those of the user's open jobs, ended ones included; None = allowed.
+
+    `more`: all of a job that opens.
+    """
+    most = GANGS_PER_OPEN_JOB * state.site.open_jobs_per_user
+    now = state.work.open_jobs.gangs_of_user[owner]
+    if now + more <= most:
+        return None
+    return Denied(
+        "busy",
+        f"the open jobs of {owner} have {now} indices and replicas, ended ones included, and this "
+        f"one has {more}; the maximum per user is {most} ({GANGS_PER_OPEN_JOB} x "
+        "open_jobs_per_user): wait until some of these jobs have ended as a whole, or cancel some",
     )
 
 

@@ -16,7 +16,7 @@ from wattline_protocol.text.spans import folded
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.admission.disk_reserve import deny_new_work
 from wattline_scheduler.core.admission.earliest_start import cannot_be_met, is_past
-from wattline_scheduler.core.admission.open_job_limits import too_large, too_many
+from wattline_scheduler.core.admission.open_job_limits import too_large, too_many, too_many_ended
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
 from wattline_scheduler.core.admission.satisfiability import impossible
 from wattline_scheduler.core.admission.service_name_checks import name_taken
@@ -147,6 +147,7 @@ def _opens_again(state: State, job: Job) -> Denied | None:
     return (
         deny_new_work(state)
         or too_large(state, owner, job.spec)
+        or too_many_ended(state, owner, len(job.gangs))
         or name_taken(state, owner, job.spec)
     )
 

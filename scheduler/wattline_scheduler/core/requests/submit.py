@@ -12,7 +12,7 @@ from wattline_protocol.wire.rollouts import RolloutOptions
 from wattline_scheduler.core.admission.disk_reserve import count_accepted, deny_new_work
 from wattline_scheduler.core.admission.earliest_start import cannot_be_met
 from wattline_scheduler.core.admission.learned_demand import shape_for
-from wattline_scheduler.core.admission.open_job_limits import too_large, too_many
+from wattline_scheduler.core.admission.open_job_limits import too_large, too_many, too_many_ended
 from wattline_scheduler.core.admission.quota_checks import never_fits
 from wattline_scheduler.core.admission.reservation_fit import impossible_inside
 from wattline_scheduler.core.admission.reservations import refusal as not_inside
@@ -99,6 +99,7 @@ def refusal(
         or data_refused(state, asker, spec, now)
         or name_taken(state, owner, spec)
         or too_many(state, owner, spec, _replicas(state, spec) or spec.gang_count)
+        or too_many_ended(state, owner, _replicas(state, spec) or spec.gang_count)
     )
     if denied is not None:
         return denied

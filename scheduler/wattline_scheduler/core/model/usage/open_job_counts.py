@@ -20,8 +20,11 @@ class OpenJobs:
         """Without zero entries."""
         self.bytes_of_user: Counter[UserName] = Counter()
         """Message size of their open jobs. Without zero entries."""
-        self._open: dict[JobId, tuple[int, int]] = {}
-        """Open count and size of each job."""
+        self.gangs_of_user: Counter[UserName] = Counter()
+        """Gangs of their open jobs, ended ones too: they stay in memory as long as their job is
+        open. Without zero entries."""
+        self._open: dict[JobId, tuple[int, int, int]] = {}
+        """Open count, size and gangs of each job."""
         self._quotas = quotas
 
     def count(self, job: Job, more: int) -> None:
@@ -30,22 +33,27 @@ class OpenJobs:
         self.of_user[owner] += more
         if not self.of_user[owner]:
             del self.of_user[owner]
-        self._count_bytes(job, more)
+        self._count_job(job, more)
         for number in self._quotas.of(job.account, job.spec.queue):
             self._quotas.all[number].open_jobs += more
 
-    def _count_bytes(self, job: Job, more: int) -> None:
+    def _count_job(self, job: Job, more: int) -> None:
         """A job counts in full for as long as anything of it is open."""
         owner = job.record.owner
-        open_before, size = self._open.get(job.id, (0, 0))
+        open_before, size, gangs = self._open.pop(job.id, (0, 0, 0))
         is_open = open_before + more
         if not open_before and is_open:
             size = encoded_bytes(job.spec)
-            self.bytes_of_user[owner] += size
+            _add(self.bytes_of_user, owner, size)
         if is_open:
-            self._open[job.id] = (is_open, size)
+            self._open[job.id] = (is_open, size, len(job.gangs))
         elif open_before:
-            del self._open[job.id]
-            self.bytes_of_user[owner] -= size
-            if not self.bytes_of_user[owner]:
-                del self.bytes_of_user[owner]
+            _add(self.bytes_of_user, owner, -size)
+        _add(self.gangs_of_user, owner, (len(job.gangs) if is_open else 0) - gangs)
+
+
+def _add(counts: Counter[UserName], user: UserName, more: int) -> None:
+    """Adds without a zero entry."""
+    counts[user] += more
+    if not counts[user]:
+        del counts[user]

@@ -47,6 +47,33 @@ def test_a_user_at_the_limit_is_told_what_is_open_and_what_to_do_and_others_are_
     is_let_in(h, job(), user="bob")
 
 
+def test_ended_indices_count_against_the_memory_that_they_take_while_their_array_is_open() -> None:
+    """One open index of an array keeps all the others in memory."""
+    h = started(open_jobs_per_user=8)
+    arrays = []
+    for count in (8, 7, 6, 5, 4):
+        arrays.append(is_let_in(h, job().array(count).held()))
+        h.do(Cancel(only(arrays[-1], *range(1, count))))
+    counts = h.cluster.state.work.open_jobs
+    assert (counts.of_user, counts.gangs_of_user) == ({"ada": 5}, {"ada": 30})
+    refusal = denied(h, job().array(3))
+    assert refusal == Denied(
+        "busy",
+        "the open jobs of ada have 30 indices and replicas, ended ones included, and this one has "
+        "3; the maximum per user is 32 (4 x open_jobs_per_user): wait until some of these jobs "
+        "have ended as a whole, or cancel some",
+    )
+    is_let_in(h, job().array(2))
+    h.do(Cancel(only(arrays[0])))
+    assert counts.gangs_of_user == {"ada": 24}
+    is_let_in(h, job().held())
+    again = h.ask(Requeue(only(arrays[0], 0), "again"), user="ada", role="submitter")
+    assert isinstance(again, Denied)
+    assert "have 25 indices and replicas, ended ones included, and this one has 8" in again.reason
+    h.do(Cancel(Selection(users=("ada",))))
+    assert not counts.gangs_of_user
+
+
 def test_indices_and_replicas_count_until_each_has_ended() -> None:
     h = of_three()
     array = is_let_in(h, job().gpus(1).array(2))
