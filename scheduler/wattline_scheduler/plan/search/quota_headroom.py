@@ -6,6 +6,7 @@ month: once exhausted nothing starts, and running work continues. A gang blocked
 passed over, unless preemption frees quota headroom (`preempt_quota`).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -51,6 +52,9 @@ def task_held(gpus: Iterable[GpuInfo], shape: Shape, psu_permille: int) -> Held:
     return Held(milli, wall_mw(found_mw, psu_permille))
 
 
+STEPS_PER_SIZE = 20
+"""Effort of evaluating one size of a gang."""
+
 ENDS = "available when other jobs of the quota end"
 
 
@@ -83,12 +87,16 @@ class Quotas:
 
     def within(self, numbers: Sequence[int], shape: Shape) -> Shape:
         """The shape with as many nodes at most as these allow on any nodes, or the least."""
-        while shape.most_nodes > shape.nodes and self._is_too_many(numbers, shape):
-            shape = shape.resized(shape.nodes, shape.most_nodes - 1)
-        return shape
+        if not numbers or shape.most_nodes == shape.nodes:
+            return shape
+        sizes = range(shape.nodes + 1, shape.most_nodes + 1)
+        fitting = bisect_left(sizes, True, key=lambda size: self._is_too_many(numbers, shape, size))
+        return shape.resized(shape.nodes, shape.nodes + fitting)
 
-    def _is_too_many(self, numbers: Sequence[int], shape: Shape) -> bool:
-        gang = shape.resized(shape.most_nodes, shape.most_nodes)
+    def _is_too_many(self, numbers: Sequence[int], shape: Shape, size: int) -> bool:
+        """Whether these do not allow a gang of that size; then they allow no larger one."""
+        self._trial.effort += STEPS_PER_SIZE
+        gang = shape.resized(size, size)
         return bool(self.refuses(numbers, gang)) or self.barred(numbers, gang) is not None
 
     def barred(self, numbers: Sequence[int], shape: Shape) -> Bools | None:
