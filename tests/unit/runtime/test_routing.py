@@ -8,6 +8,7 @@ import pytest
 
 from wattline_protocol.routing.model import SHARES, PublicRoute, RouteRule, RouteTarget
 from wattline_protocol.wire.api_keys import ApiKeyGrant
+from wattline_protocol.wire.bounds import MAX_WORD_CHARS
 from wattline_protocol.wire.rollouts import RouteTraffic
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.service_check import require_service
@@ -17,6 +18,7 @@ from wattline_runtime.gateway.events import Outcome, Output, Refusal
 from wattline_runtime.gateway.processes.sums import TrafficSum
 from wattline_runtime.gateway.request_queue import RequestQueue
 from wattline_runtime.gateway.revisions.reporting import TrafficReporter
+from wattline_runtime.gateway.routing import json_path
 from wattline_runtime.gateway.routing.cascade import Part, cascade
 from wattline_runtime.gateway.routing.choose import choose, place_of
 from wattline_runtime.gateway.routing.json_path import JsonDocument
@@ -42,6 +44,25 @@ def test_batches_and_streams_are_not_sent_to_a_route() -> None:
         require_service(queue, "r", None)
     with pytest.raises(BadRequest, match="no service 's'; known services: none"):
         require_service(queue, "s", None)
+
+
+def test_a_value_longer_than_any_of_a_rule_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    really_decode = json_path._SCALAR.decode
+
+    class Decoder:
+        def decode(self, data: msgspec.Raw) -> object:
+            decoded.append(len(bytes(data)))
+            return really_decode(data)
+
+    monkeypatch.setattr(json_path, "_SCALAR", Decoder())
+    longest = '"' + "\\ud83d\\ude00" * (MAX_WORD_CHARS - 2) + '"'
+    document = JsonDocument(f'{{"a":{longest},"b":"{"x" * 100_000}"}}'.encode())
+    for _ in range(64):
+        assert (document.text_at("b"), document.number_at("b")) == (None, None)
+    assert decoded == []
+    assert document.text_at("a") == '"' + "\U0001f600" * (MAX_WORD_CHARS - 2) + '"'
+    assert decoded == [len(longest)]
 
 
 # --- shares

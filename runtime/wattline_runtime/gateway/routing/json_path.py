@@ -10,12 +10,16 @@ from typing import Any
 import msgspec
 
 from wattline_protocol.routing.values import json_key
+from wattline_protocol.wire.bounds import MAX_WORD_CHARS
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _SCALAR = msgspec.json.Decoder(str | int | float | bool | None)
 _INVALID = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_POSITION_CHARS = 9
+MAX_SCALAR_BYTES = 12 * MAX_WORD_CHARS + 2
+"""A longer value equals none of a rule, whose characters take up to 12 bytes. It is not decoded: it
+may have a megabyte, and each of 64 rules may ask for it."""
 
 Path = tuple[str, ...]
 
@@ -49,8 +53,10 @@ class JsonDocument:
     def _scalar(self, path: str) -> Any:
         """A text, number or truth value; None for anything else."""
         found = self._at(tuple(path.split(".")))
+        if found is None or memoryview(found).nbytes > MAX_SCALAR_BYTES:
+            return None
         try:
-            return None if found is None else _SCALAR.decode(found)
+            return _SCALAR.decode(found)
         except _INVALID:
             return None
 
