@@ -11,7 +11,12 @@ from wattline_scheduler.core.agents.replaced_gpus import renew_cordons
 from wattline_scheduler.core.agents.store_behind import check_hello
 from wattline_scheduler.core.agents.task_reports import reconcile
 from wattline_scheduler.core.emergency.fencing import void_attempt
-from wattline_scheduler.core.leases.distrust import distrust, impossible_adoption, impossible_gpus
+from wattline_scheduler.core.leases.distrust import (
+    classes_of,
+    distrust,
+    impossible_adoption,
+    impossible_gpus,
+)
 from wattline_scheduler.core.leases.overruns import note_overruns, note_recovery
 from wattline_scheduler.core.leases.quarantine import contradicts
 from wattline_scheduler.core.lifecycle.restore_guard import mark_known
@@ -118,6 +123,7 @@ def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:
     node.takes_secrets, node.secrets = hello.takes_secrets, frozenset()
     node.link = nodes.Welcomed(incarnation, hello.nonce, now.mono_s)
     node.gpus = {gpu.index: gpu for gpu in hello.gpus}
+    node.gpu_classes |= classes_of(hello.gpus)
     node.idle.clear()
     node.lost.clear()
     node.foreign.clear()

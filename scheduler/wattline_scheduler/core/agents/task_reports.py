@@ -14,7 +14,7 @@ from wattline_scheduler.core.lifecycle.fair_share import note_end, within
 from wattline_scheduler.core.lifecycle.hangs import is_hung, note_hang
 from wattline_scheduler.core.lifecycle.isolation import has_lease, needs_lease
 from wattline_scheduler.core.lifecycle.job_state import save_gang
-from wattline_scheduler.core.lifecycle.restore_guard import drop_strays, note_stray
+from wattline_scheduler.core.lifecycle.restore_guard import drop_stray, drop_strays, note_stray
 from wattline_scheduler.core.model import command_outbox
 from wattline_scheduler.core.model.jobs.exit_reasons import describe_exit, meaning
 from wattline_scheduler.core.model.jobs.job import Attempt, Ending, Gang, Paused, Running, Starting
@@ -210,7 +210,7 @@ def _take_stray(
             _add_usage(state, known, report, now)
         if not is_full and not (known is not None and keeps_output(known)):
             command_outbox.order_forget(state, node, report.ref, now)
-        drop_strays(state, node.id, set(state.strays) - {report.ref}, now)
+        drop_stray(state, node.id, report.ref, now)
         return
     if known is None or known.record.exit is None:
         note_stray(state, report.ref, node.id)

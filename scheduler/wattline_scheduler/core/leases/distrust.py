@@ -1,5 +1,7 @@
 """Distrust: a node that contradicts the books counts in full until its caps are read back (I9)."""
 
+from collections.abc import Iterable
+
 from wattline_protocol.ids import Now
 from wattline_protocol.site.wall_power import wall_mw
 from wattline_protocol.text.wording import power_text
@@ -11,6 +13,8 @@ from wattline_scheduler.core.model.foreign_processes import jump_mw
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.problems import begin
 from wattline_scheduler.core.model.state import State
+from wattline_scheduler.plan.model.columns import class_of
+from wattline_scheduler.plan.model.device_classes import devices
 
 REHELLO_PERIOD_S = 1.0
 """Minimum time between two requests for a Hello."""
@@ -18,6 +22,16 @@ REHELLO_PERIOD_S = 1.0
 MOST_NAMEPLATES = 2
 """Upper bound of a credible need or holding of a node, in nameplates: the site file may be somewhat
 wrong, but one key must not take the watts of all others."""
+
+
+MAX_GPUS_OF_HOST = 64
+"""Every tick and plan looks at each GPU; hosts have 16 at most, and some 32 by PCIe fabrics."""
+
+MAX_DEVICES_OF_GPU = 7
+"""MIG devices."""
+
+MAX_CLASSES_OF_HOST = 256
+"""Unlike GPUs and MIG devices that one key may report in a run of the scheduler."""
 
 
 def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
@@ -65,6 +79,8 @@ def contradiction(state: State, node: NodeNow, beat: Beat) -> str:
 
 def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
     """Impossible GPU data in a Hello; empty = none."""
+    if why := _too_many_gpus(node, gpus):
+        return why
     if len({gpu.index for gpu in gpus}) < len(gpus):
         return "reports a GPU twice"
     for gpu in gpus:
@@ -78,6 +94,22 @@ def impossible_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
             f"reports GPUs that draw more than {MOST_NAMEPLATES} times the nameplate of the host "
             f"({power_text(node.site.nameplate_mw)})"
         )
+    return ""
+
+
+def classes_of(gpus: Iterable[GpuInfo]) -> set[tuple[object, ...]]:
+    """The planner's classes of all their devices."""
+    return {class_of(device) for gpu in gpus for device in devices(gpu)}
+
+
+def _too_many_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
+    """Why no host has so many GPUs, or so many kinds of them; empty = one may."""
+    if len(gpus) > MAX_GPUS_OF_HOST:
+        return f"reports {len(gpus)} GPUs, a host has {MAX_GPUS_OF_HOST} at most"
+    if any(gpu.mig is not None and len(gpu.mig) > MAX_DEVICES_OF_GPU for gpu in gpus):
+        return f"reports more than {MAX_DEVICES_OF_GPU} MIG devices of a GPU"
+    if len(node.gpu_classes | classes_of(gpus)) > MAX_CLASSES_OF_HOST:
+        return f"has reported more than {MAX_CLASSES_OF_HOST} kinds of GPUs"
     return ""
 
 

@@ -41,6 +41,13 @@ def drop_strays(state: State, node: NodeId, listed: set[TaskRef], now: Now) -> N
         _check_complete(state, now)
 
 
+def drop_stray(state: State, node: NodeId, ref: TaskRef, now: Now) -> None:
+    """Drops one that has ended."""
+    if state.strays.get(ref) == node:
+        del state.strays[ref]
+        _check_complete(state, now)
+
+
 def why_nothing_starts(state: State) -> str:
     """Text for waiting jobs; empty = recovery is complete."""
     if not state.is_recovering:

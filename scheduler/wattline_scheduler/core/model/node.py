@@ -88,6 +88,8 @@ class NodeNow:
     link: Link = field(default_factory=Unheard)
     nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=NONCES_KEPT))
     """Nonces of answered Hellos: a late repeat of an older one is not a new Hello."""
+    gpu_classes: set[tuple[object, ...]] = field(default_factory=set)
+    """Of all GPUs that it has reported in this run: the planner never forgets one."""
     greeted_at: deque[Instant] = field(default_factory=lambda: deque(maxlen=GREETINGS_MANY))
     """Times at which the newest incarnations were issued."""
     contradicted_at: deque[Instant] = field(

@@ -43,6 +43,11 @@ _kind_of = attrgetter(
 )
 
 
+def class_of(gpu: GpuInfo) -> tuple[object, ...]:
+    """What GPUs and MIG devices of one class have in common."""
+    return _kind_of(gpu), size_milli(gpu)
+
+
 class GpuClasses:
     """Numbers of GPU classes: equal name, memory and watts. Numbers are never reused."""
 
@@ -64,7 +69,7 @@ class GpuClasses:
 
     def number(self, gpu: GpuInfo) -> int:
         """The class of a GPU. Its individually learned idle watts are not part of it."""
-        key = _kind_of(gpu), size_milli(gpu)
+        key = class_of(gpu)
         known = self._numbers.get(key)
         if known is None:
             known = self._numbers[key] = len(self.examples)

@@ -4,12 +4,14 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined
-from support.core.sites import job, site
+from support.core.sites import gpu, job, migs, site
 from wattline_protocol.ids import Epoch, GpuIndex, NodeId, Sequence
 from wattline_protocol.wire.agent_messages import (
     Adopted,
     Beat,
+    GpuInfo,
     LeaseRefused,
+    Refused,
     TaskReport,
     TaskUpdate,
     TaskUsage,
@@ -17,7 +19,12 @@ from wattline_protocol.wire.agent_messages import (
 from wattline_protocol.wire.client_messages import DeclareOff, Denied, Done
 from wattline_protocol.wire.nodes.acts import Readmit
 from wattline_protocol.wire.raised_cap import RaisedCap
-from wattline_scheduler.core.leases.distrust import MOST_NAMEPLATES
+from wattline_scheduler.core.leases.distrust import (
+    MAX_CLASSES_OF_HOST,
+    MAX_DEVICES_OF_GPU,
+    MAX_GPUS_OF_HOST,
+    MOST_NAMEPLATES,
+)
 from wattline_scheduler.core.leases.lease_load import load_of
 from wattline_scheduler.core.leases.quarantine import UNRESOLVED_S
 
@@ -169,6 +176,47 @@ def test_an_impossible_holding_is_never_booked(h: Harness, mw: int) -> None:
         agent.said.clear()
         assert h.committed_kw(LIAR) * 1e6 <= MOST_NAMEPLATES * h.node(LIAR).site.nameplate_mw
     assert h.events("books_contradicted")
+
+
+def hello_with(h: Harness, gpus: tuple[GpuInfo, ...]) -> str:
+    """What a Hello with other GPUs is refused for; empty = it is not."""
+    agent = h.agent(LIAR)
+    agent.gpus, agent.caps_mw = list(gpus), {one.index: one.cap_max_mw for one in gpus}
+    h.sent.clear()
+    h.say(LIAR, agent.hello())
+    agent.said.clear()
+    refused = [m.reason for m in h.sent_to(LIAR, Refused) if isinstance(m, Refused)]
+    return refused[-1] if refused else ""
+
+
+def small(index: int, **more: object) -> GpuInfo:
+    """One of many that a host could supply with power."""
+    watts = {"cap_min_mw": 20_000, "cap_default_mw": 30_000, "cap_max_mw": 30_000}
+    return gpu(index, idle_mw=9_000, **watts, **more)  # type: ignore[arg-type]  # as there
+
+
+def test_no_host_has_so_many_gpus_that_every_tick_and_plan_is_slow(h: Harness) -> None:
+    assert not hello_with(h, tuple(map(small, range(MAX_GPUS_OF_HOST))))
+    many = hello_with(h, tuple(map(small, range(MAX_GPUS_OF_HOST + 1))))
+    assert many == "a1 reports 65 GPUs, a host has 64 at most"
+    profiles = ("1g.10gb",) * (MAX_DEVICES_OF_GPU + 1)
+    assert not hello_with(h, (small(0, mig=migs(*profiles[1:])),))
+    divided = hello_with(h, (small(0, mig=migs(*profiles)),))
+    assert divided == "a1 reports more than 7 MIG devices of a GPU"
+
+
+def test_one_key_makes_no_endless_number_of_gpu_classes(h: Harness) -> None:
+    """The planner forgets none: each plan would be slower with each Hello."""
+    refusals = []
+    for number in range(2 * MAX_CLASSES_OF_HOST // MAX_GPUS_OF_HOST):
+        at = range(MAX_GPUS_OF_HOST)
+        refusals.append(hello_with(h, tuple(small(n, name=f"model {number} {n}") for n in at)))
+        h.run(1)
+    assert not any(refusals[:3])
+    assert set(refusals[4:]) == {"a1 has reported more than 256 kinds of GPUs"}
+    others = 1  # "no GPU"
+    assert len(h.cluster.state.fleet_view.columns.classes) <= MAX_CLASSES_OF_HOST + others
+    assert not hello_with(h, tuple(gpu(at) for at in range(8)))
 
 
 def test_a_floor_that_cannot_be_is_found_whatever_made_it(h: Harness) -> None:
