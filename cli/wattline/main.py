@@ -34,8 +34,7 @@ def run(argv: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return exits.USAGE
     except click.UsageError as error:
-        hint = f" (see `{error.ctx.command_path.strip()} --help`)" if error.ctx is not None else ""
-        return _fail(exits.USAGE, " ".join(error.format_message().split()) + hint)
+        return _fail(exits.USAGE, _with_hint(error))
     except click.ClickException as error:
         return _fail(exits.FAILED, error.format_message())
     except (click.Abort, KeyboardInterrupt):
@@ -51,6 +50,14 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         return _expected(error)
     return status
+
+
+def _with_hint(error: click.UsageError) -> str:
+    text = " ".join(error.format_message().split())
+    if error.ctx is None:
+        return text
+    page = f"`{error.ctx.command_path.strip()} --help`"
+    return f"{text} See {page}." if text.endswith((".", "?", ")")) else f"{text} (see {page})"
 
 
 def _invoke(argv: list[str]) -> int:

@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 
 from wattline_protocol.http.server import GuardedServer
+from wattline_protocol.text.wording import counted
 from wattline_runtime.gateway.config import Endpoints, GatewayConfig
 from wattline_runtime.gateway.connections.listeners import Listeners
 from wattline_runtime.gateway.connections.takeover import Offer, Predecessor, TakeoverFailed
@@ -109,9 +110,10 @@ class Lifecycle:
                 return True
             if time.monotonic() >= end_s:
                 if not has_routes or not gateway.pool.movable:
-                    missing = f"of {workers} workers connected" if has_routes else "routes came"
-                    text = f"no {missing} within {CATCH_UP_S:.0f} s; the running gateway serves on"
-                    raise TakeoverFailed(text.replace("no of", "none of"))
+                    of_all = f"none of {counted(workers, 'worker')} connected"
+                    missing = of_all if has_routes else "no routes came"
+                    text = f"{missing} within {CATCH_UP_S:.0f} s; the running gateway serves on"
+                    raise TakeoverFailed(text)
                 return True  # those that are missing have ended, or will come
             await asyncio.sleep(LOOK_S)
         return False

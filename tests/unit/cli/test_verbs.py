@@ -208,8 +208,8 @@ def test_an_update_takes_every_value_that_was_given(
     [
         ("enroll ada --site x", "Missing option '--role'. Choose from: agent, gateway, "),
         ("power events", "no verb 'power events'. Did you mean 'power event'?"),
-        ("power --nosuch", "(see `wattline power --help`)"),
-        ("power event add", "(see `wattline power event add --help`)"),
+        ("power --nosuch", "See `wattline power --help`."),
+        ("power event add", "See `wattline power event add --help`."),
         ("key del k", "no verb 'key del'. Expected 'key add', 'key ls', 'key usage', "),
         ("model compar", "no verb 'model compar'. Did you mean 'model compare'?"),
         ("rollout", "Missing argument 'NAME'. Name of the service."),
@@ -222,7 +222,7 @@ def test_an_update_takes_every_value_that_was_given(
         ("jobs 11 8", "unexpected '11' and '8': this verb takes options only."),
         ("jobs 11", "takes options only. One is shown by `wattline job 11`."),
         ("nodes n1", "One is shown by `wattline node n1`."),
-        ("meters pdu", "this verb takes options only. (see `wattline meters --help`)"),
+        ("meters pdu", "this verb takes options only. See `wattline meters --help`."),
         ("submt", "no verb 'submt'. Did you mean 'submit'?"),
         ("squeue", "no verb 'squeue'. Slurm's squeue is `wattline jobs` (docs/from-slurm.md)."),
         ("help sbatch", "Slurm's sbatch is `wattline submit`"),
@@ -242,7 +242,7 @@ def test_an_update_takes_every_value_that_was_given(
         ("help submt", "no verb 'submt'. Did you mean 'submit'?"),
         ("help node of", "no verb 'node of'. Did you mean 'node off'?"),
         ("help reserv", "Did you mean 'reserve', 'unreserve' or 'reservations'?"),
-        ("help job 12", "no verb 'job 12'. (see `wattline job --help`)"),
+        ("help job 12", "no verb 'job 12'. See `wattline job --help`."),
     ],
 )
 def test_a_word_too_few_or_wrong_is_named(
