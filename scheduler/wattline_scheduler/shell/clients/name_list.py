@@ -41,7 +41,7 @@ def _names(state: State, asker: Asker, request: ListNames) -> Iterable[str]:
         case "queue":
             return [DEFAULT_QUEUE, *(queue.name for queue in state.site.queues)]
         case "account":
-            return state.work.queue.order.standings()
+            return [*state.work.queue.order.standings(), *state.ledger.names("account")]
         case "data set":
             sets = state.data.sets.values()
             operator = asker.is_operator
