@@ -23,7 +23,7 @@ class DirPool:
         with suppress(OSError):
             found = os.stat(path)  # noqa: PTH116 - a hot path
             is_private = found.st_mode & 0o7777 == PRIVATE and found.st_uid == os.geteuid()
-            if is_private and len(self._paths) < MAX_SPARES and not os.listdir(path):  # noqa: PTH208
+            if is_private and len(self._paths) < MAX_SPARES and _is_empty(path):
                 self._paths.append(path)
 
     def make(self, path: str) -> None:
@@ -38,3 +38,9 @@ class DirPool:
                 continue
             return
         os.makedirs(path, PRIVATE, exist_ok=True)  # noqa: PTH103
+
+
+def _is_empty(path: str) -> bool:
+    """By its first entry: a task may leave a million. Raises OSError."""
+    with os.scandir(path) as entries:
+        return next(entries, None) is None
