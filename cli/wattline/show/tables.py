@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -15,9 +16,11 @@ from wattline_protocol.text.visible import visible, visible_line
 Cell = str | Text
 
 BETWEEN = Segment(" " * GAP)
+MOST_CHARS = 8
+"""Characters for each place of a cell, a letter with its marks; what is beyond is cut anyway."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """One column. `weight` 0 always stays; of the others the heaviest are dropped first."""
 
@@ -28,9 +31,9 @@ class Column:
     grows: bool = False
     """Prose: takes the remaining width and is truncated with an ellipsis."""
 
-    @property
+    @cached_property
     def width(self) -> int:
-        """Characters of its widest cell."""
+        """Characters of its widest cell: measured once, as jobs may have thousands of long ones."""
         widest = max((cell_len(str(c)) for c in self.cells), default=0)
         return max(len(self.title), widest)
 
@@ -77,7 +80,7 @@ def _segments(console: Console, cell: Cell, width: int, *, is_right: bool) -> It
         cell.truncate(width, overflow="ellipsis")
         cell.align("right" if is_right else "left", width)
         return cell.render(console)
-    plain = visible_line(cell)
+    plain = visible_line(cell[: width * MOST_CHARS])
     wide = cell_len(plain)
     if wide > width:
         plain, wide = set_cell_size(plain, width - 1) + "…", width
