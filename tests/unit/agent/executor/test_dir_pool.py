@@ -31,9 +31,14 @@ def test_of_a_directory_with_very_many_files_one_entry_is_read(
 ) -> None:
     read: list[str] = []
 
+    def names(path: str) -> Iterator[str]:
+        for one in Path(path).iterdir():
+            read.append(one.name)
+            yield one.name
+
     @contextmanager
     def scandir(path: str) -> Iterator[Iterator[str]]:
-        yield (read.append(one.name) or one.name for one in Path(path).iterdir())
+        yield names(path)
 
     folder = made(tmp_path / "full")
     for number in range(100):
