@@ -4,7 +4,6 @@ import io
 
 import msgspec
 import pytest
-from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -15,10 +14,10 @@ from wattline.acts.site import MadeSite
 from wattline.acts.submit import Submission, exit_status
 from wattline.failures import ActFailed
 from wattline.lists.layout import listing
-from wattline.show import accounts, events, jobs, nodes, power, report, tables
+from wattline.show import accounts, events, jobs, nodes, power, report
 from wattline.show import job as job_detail
 from wattline.show.site import made
-from wattline.show.tables import MOST_CHARS, Column, Listing, facts
+from wattline.show.tables import Column, Listing, facts
 from wattline_protocol.ids import DomainId, JobId, UnixTime
 from wattline_protocol.job.file import merged_job
 from wattline_protocol.job.spec import JobSpec, Recovery
@@ -68,24 +67,6 @@ def test_cells_are_as_wide_as_they_look_and_on_one_line() -> None:
         "a␛[31m b     22  [0-3] failed",
         "bold        333  " + "x" * 25 + "…",
     ]
-
-
-def test_a_long_cell_is_measured_once_and_cut_before_it_is_fitted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    measured: list[str] = []
-
-    def measure(text: str) -> int:
-        measured.append(text)
-        return cell_len(text)
-
-    monkeypatch.setattr(tables, "cell_len", measure)
-    prose = Column("PROSE", ["宽" * 1_000] * 3, grows=True)
-    others = [Column(name, ["x" * 9] * 3, weight=at) for at, name in enumerate("ABCDEFGH", 1)]
-    rows = rows_of(Listing((*others, prose), ""), 40)
-    assert rows[1].endswith("宽…")
-    assert sum(len(text) == 1_000 for text in measured) == len(prose.cells)
-    assert max(len(text) for text in measured if len(text) < 1_000) <= 40 * MOST_CHARS
 
 
 def test_facts_keep_their_lines_and_nothing_that_a_terminal_would_act_on() -> None:
