@@ -4,6 +4,9 @@ The node has the output until it is to forget the attempt, and is asked for that
 publishes no more. `core.requests.data_sets.output_versions` registers what is in its store.
 """
 
+from collections.abc import Callable
+from functools import cache
+
 from wattline_protocol.data.references import parse_reference
 from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.wire.agents.data_messages import MAX_OUTPUTS, OutputNow, OutputToPublish
@@ -19,6 +22,9 @@ from wattline_scheduler.core.model.jobs.job import (
 from wattline_scheduler.core.model.node import NodeNow
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.data_record import DataVersionRecord
+
+MeasureOf = Callable[[str], DataVersionRecord | None]
+"""The version of a set that new ones are checked against."""
 
 
 def keeps_output(attempt: Attempt) -> bool:
@@ -45,15 +51,18 @@ def version_to_equal(state: State, gang: Gang) -> DataVersionRecord | str:
 def outputs_by_node(state: State, now: Now) -> dict[NodeId, tuple[OutputToPublish, ...]]:
     """What each node is to publish; the oldest first, as many as one list may have."""
     found: dict[NodeId, tuple[OutputToPublish, ...]] = {}
+    measure_of = cache(state.data.measure_of)  # of many outputs, which may be of one set
     for gang in state.work.publishing.values():
         attempt = gang.publisher
         of_node = () if attempt is None else found.get(attempt.node, ())
         if attempt is not None and len(of_node) < MAX_OUTPUTS:
-            found[attempt.node] = (*of_node, _order(state, gang, attempt, now))
+            found[attempt.node] = (*of_node, _order(state, gang, attempt, measure_of, now))
     return found
 
 
-def _order(state: State, gang: Gang, attempt: Attempt, now: Now) -> OutputToPublish:
+def _order(
+    state: State, gang: Gang, attempt: Attempt, measure_of: MeasureOf, now: Now
+) -> OutputToPublish:
     spec, owner = gang.job.spec, gang.job.record.owner
     compared = version_to_equal(state, gang) if spec.data.rebuilds else None
     equals = compared.sha256 if isinstance(compared, DataVersionRecord) else None
@@ -62,7 +71,7 @@ def _order(state: State, gang: Gang, attempt: Attempt, now: Now) -> OutputToPubl
     store = state.site.data.store if record is None else record.store
     secret = "" if record is None else record.secret
     is_checked = bool(spec.data.makes) and not spec.data.makes_model
-    before = state.data.measure_of(name) if is_checked else None
+    before = measure_of(name) if is_checked else None
     return OutputToPublish(
         ref=attempt.record.ref,
         as_of=state.data.mark(store, state.epoch, now.unix_s),

@@ -11,6 +11,9 @@ from wattline_protocol.ids import NodeId
 from wattline_protocol.job.selection import only
 from wattline_protocol.wire.client_messages import Drain, Hold, Undrain
 from wattline_scheduler.core.admission import output_slots
+from wattline_scheduler.core.lifecycle.data.publishing import outputs_by_node
+from wattline_scheduler.core.model.data.data_book import DataBook
+from wattline_scheduler.data_record import DataVersionRecord
 
 
 def test_a_job_waits_for_an_output_slot_and_other_jobs_do_not(
@@ -64,3 +67,24 @@ def test_jobs_that_start_in_one_cycle_are_counted_together(monkeypatch: pytest.M
     h.do(Undrain(NodeId("a1")))
     h.run(3)
     assert sum(bool(running(h, one)) for one in numbers) == 2
+
+
+def test_outputs_of_one_set_ask_once_a_run_what_they_are_checked_against(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A set has up to 5,000 versions, and a node up to 128 outputs."""
+    asked: list[str] = []
+
+    def counted(book: DataBook, name: str) -> DataVersionRecord | None:
+        asked.append(name)
+        return measure_of(book, name)
+
+    measure_of = DataBook.measure_of
+    h = started(1)
+    numbers = [h.submit(makes("features")) for _ in range(4)]
+    h.run(2)
+    h.end_tasks()
+    monkeypatch.setattr(DataBook, "measure_of", counted)
+    outputs = outputs_by_node(h.cluster.state, h.now)
+    assert [one.ref.job for one in outputs[NodeId("a1")]] == numbers
+    assert asked == ["features"]
