@@ -21,9 +21,14 @@ from wattline_scheduler.core.requests.selection import Asker
 
 MAX_COMMIT_CHARS, MAX_CHANGED_CHARS = 100, 200
 
+MAX_REGISTERED = 64
+"""Outputs that one run registers, or is denied to: of a full set thousands may be kept, each of
+which is tried again."""
+
 
 def tick_outputs(state: State, now: Now) -> None:
-    """Of all gangs that publish."""
+    """Of all gangs that publish; stored outputs as many as one run registers."""
+    left = MAX_REGISTERED
     for gang in list(state.work.publishing.values()):
         attempt = gang.publisher
         if attempt is None:
@@ -36,7 +41,10 @@ def tick_outputs(state: State, now: Now) -> None:
         output = node.data.outputs.get(attempt.record.ref)
         if why := _why_lost(gang, node, output):
             _lose(state, gang, why, now)
-        else:
+            continue
+        is_stored = output is not None and output.state == "stored"
+        if left or not is_stored:
+            left -= is_stored
             _take(state, gang, attempt, output, now)
 
 
@@ -86,7 +94,7 @@ def _register(state: State, gang: Gang, attempt: Attempt, stored: StoredOutput, 
     if stored.as_of != state.data.mark(store, state.epoch, now.unix_s):
         return  # it is looked at again: the node has, or gets, another list
     if (full := deny_new_work(state)) is not None:
-        _keep(gang, full)
+        _keep(state, gang, full)
         return
     kind: Kind = "model" if data.makes_model else "dataset"
     request = AddData(
@@ -104,14 +112,17 @@ def _register(state: State, gang: Gang, attempt: Attempt, stored: StoredOutput, 
     asker = Asker(job.record.owner, "submitter")
     added = add(state, asker, request, now, recipe_of(job.spec))
     if isinstance(added, Denied):
-        _keep(gang, added)
+        _keep(state, gang, added)
         return
     state.journal.change(job, made=version_text(added.name, added.number))
     finish(state, gang, "COMPLETED", now)
 
 
-def _keep(gang: Gang, denied: Denied) -> None:
-    """Its node keeps the output, which is registered once that is no longer denied."""
+def _keep(state: State, gang: Gang, denied: Denied) -> None:
+    """Its node keeps the output, which is registered once that is no longer denied: it is tried
+    again after the others."""
+    publishing = state.work.publishing
+    publishing[gang.key] = publishing.pop(gang.key)
     made = gang.job.spec.data.makes
     gang.reason = f"the output is kept; {made} cannot be registered yet: {denied.reason}"
 

@@ -3,16 +3,22 @@
 import pytest
 
 from support.core.harness import running
-from support.core.node_data import started
-from support.core.outputs import makes, output, reason, say
+from support.core.node_data import sha, started
+from support.core.outputs import makes, output, publishes, reason, say
 from support.core.parts import explain_job
 from support.core.sites import job
-from wattline_protocol.ids import NodeId
+from wattline_protocol.data.requests import AddData
+from wattline_protocol.ids import NodeId, Now
 from wattline_protocol.job.selection import only
-from wattline_protocol.wire.client_messages import Drain, Hold, Undrain
+from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.wire.agents.data_messages import OutputNow, StoredOutput
+from wattline_protocol.wire.client_messages import Denied, Drain, Hold, Undrain
 from wattline_scheduler.core.admission import output_slots
 from wattline_scheduler.core.lifecycle.data.publishing import outputs_by_node
 from wattline_scheduler.core.model.data.data_book import DataBook
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.requests.data_sets import output_versions
+from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.data_record import DataVersionRecord
 
 
@@ -88,3 +94,32 @@ def test_outputs_of_one_set_ask_once_a_run_what_they_are_checked_against(
     outputs = outputs_by_node(h.cluster.state, h.now)
     assert [one.ref.job for one in outputs[NodeId("a1")]] == numbers
     assert asked == ["features"]
+
+
+def test_kept_outputs_of_a_full_set_are_tried_again_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+
+    def full(state: State, asker: Asker, request: AddData, now: Now, recipe: JobSpec) -> Denied:
+        tried.append(request.sha256)
+        return Denied("busy", "the set is full")
+
+    h = started(1)
+    numbers = [h.submit(makes("features")) for _ in range(4)]
+    h.run(2)
+    h.end_tasks()
+    with monkeypatch.context() as patched:
+        patched.setattr(output_versions, "add", full)
+        patched.setattr(output_versions, "MAX_REGISTERED", 1)
+        orders = {one.ref.job: one for one in publishes(h, "a1")}
+        found = [(orders[job], sha(at)) for at, job in enumerate(numbers)]
+        stored = [(one, StoredOutput(one.as_of, content, 1, 1, 1)) for one, content in found]
+        say(h, "a1", outputs=tuple(OutputNow(one.ref, "stored", stored=at) for one, at in stored))
+        tried.clear()
+        for _ in numbers:
+            output_versions.tick_outputs(h.cluster.state, h.now)
+        assert sorted(tried) == [sha(at) for at in range(4)], "one in each run, in turn"
+        assert all("the set is full" in reason(h, number) for number in numbers)
+    h.tick()
+    assert {h.state_of(number) for number in numbers} == {"COMPLETED"}
