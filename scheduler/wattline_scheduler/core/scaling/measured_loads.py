@@ -25,7 +25,7 @@ from wattline_scheduler.core.model.service_traffic import (
     silence,
 )
 from wattline_scheduler.core.model.state import State
-from wattline_scheduler.core.scaling.service_history import keep_load
+from wattline_scheduler.core.scaling.service_history import forget_ended, keep_load
 from wattline_scheduler.power.scaling.service_load import Load, added
 
 LEAST_S = 0.5
@@ -66,6 +66,7 @@ def measured_loads(state: State, now: Now) -> Mapping[str, Load | None] | None:
         rate = None if load is None or is_partial else load.arrived
         keep_load(state, serving, counts, rate, passed_s, now)
         loads[name] = replace(load, is_partial=True) if load is not None and is_partial else load
+    forget_ended(state)
     for one in gateways:
         one.load_s, one.loaded = 0.0, None
         one.load = None if one.load is None else {}

@@ -40,7 +40,6 @@ def keep_load(
     name, owner = job.spec.name, job.record.owner
     minutes = state.service_minutes.get(name)
     if minutes is None or minutes.owner != owner:
-        _forget_ended(state)
         _forget(state, name)
         minutes = state.service_minutes[name] = ServiceMinutes(name, owner)
         state.histories_wanted[name, owner] = None
@@ -59,7 +58,8 @@ def history_read(state: State, event: ServiceHistoryRead) -> None:
         known.take_over(event.hours, event.minutes)
 
 
-def _forget_ended(state: State) -> None:
+def forget_ended(state: State) -> None:
+    """Forgets services that ended before many others, once a second: not for each that begins."""
     open_names = state.work.services.names()
     ended = [name for name in state.service_minutes if name not in open_names]
     for name in ended[:-MAX_ENDED]:

@@ -17,6 +17,9 @@ from wattline_protocol.wire.client_messages import Cancel, Denied
 from wattline_protocol.wire.rollouts import BUCKETS_S, ReportTraffic, ServiceTraffic
 from wattline_scheduler.core.cluster import Cluster
 from wattline_scheduler.core.model.events import ServiceHistoryRead
+from wattline_scheduler.core.model.state import State
+from wattline_scheduler.core.scaling import measured_loads, service_history
+from wattline_scheduler.core.scaling.service_history import forget_ended
 from wattline_scheduler.power.scaling.load_history import HOUR_S, HourLoad
 from wattline_scheduler.power.scaling.work_rate import KNOWN_WINDOWS
 from wattline_scheduler.records import Saved
@@ -240,3 +243,23 @@ def test_a_plan_of_its_capacity_needs_a_measured_replica_and_hours() -> None:
     unknown = capacity_view(h.cluster.state, GetCapacity("ehco"), h.now)
     assert isinstance(unknown, Denied)
     assert "echo" in unknown.reason
+
+
+def test_services_that_ended_are_forgotten_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each that begins: of 4,000 services that is a look at 4,000 others each."""
+    h, looks = Served(), list[int]()
+
+    def counted(state: State) -> None:
+        looks.append(len(state.service_minutes))
+        forget_ended(state)
+
+    monkeypatch.setattr(measured_loads, "forget_ended", counted)
+    monkeypatch.setattr(service_history, "MAX_ENDED", 2)
+    others = [h.submit(job(f"s{number}").gpus(8).service(1, Slo(0.2))) for number in range(20)]
+    h.serve(GOOD, 3)
+    assert max(looks) == 21
+    assert len(looks) <= 5
+    for number in others:
+        h.ask(Cancel(only(number)))
+    h.serve(GOOD, 2)
+    assert len(h.cluster.state.service_minutes) == 3
