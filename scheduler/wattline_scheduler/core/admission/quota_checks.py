@@ -1,11 +1,14 @@
 """Quota checks at submission, at update and while a job waits; daily and monthly use."""
 
+from collections.abc import Hashable
+
 from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.site.model import Quota
 from wattline_protocol.text.wording import digits, usd
 from wattline_protocol.views.account_views import MAX_NAMED, QuotaLimit
 from wattline_scheduler.core.admission.planner_view import snapshot
+from wattline_scheduler.core.admission.satisfiability import whole_site
 from wattline_scheduler.core.model.devices import held_infos
 from wattline_scheduler.core.model.jobs.job import Attempt, Job
 from wattline_scheduler.core.model.queue.job_class import ClassKey, JobClass
@@ -136,7 +139,7 @@ def _close(state: State, one: QuotaState, used: str, until: UnixTime) -> None:
 def waits_for(state: State, key: ClassKey, now: Now) -> tuple[str, UnixTime | None]:
     """Text about the first quota that blocks such a job ("" = none), and the time when its used-up
     quotas reset (None = none is used up)."""
-    refusing = _refusing(state, key, snapshot(state, now).columns)
+    refusing = _refusing(state, key, _Demands(snapshot(state, now).columns))
     if refusing is None:
         return "", None
     one, _, wants = refusing
@@ -165,9 +168,9 @@ def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters
     found: dict[tuple[Key, QuotaLimit], QuotaWaiters] = {}
     if not state.work.quotas.all:
         return found
-    columns = snapshot(state, now).columns
+    demands = _Demands(snapshot(state, now).columns)
     for job_class in state.work.queue.classes.values():
-        refusing = _refusing(state, job_class.key, columns)
+        refusing = _refusing(state, job_class.key, demands)
         if refusing is not None:
             one, limit, _ = refusing
             found.setdefault((one.key, limit), QuotaWaiters()).add(job_class)
@@ -175,11 +178,11 @@ def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters
 
 
 def _refusing(
-    state: State, key: ClassKey, columns: Columns
+    state: State, key: ClassKey, demands: "_Demands"
 ) -> tuple[QuotaState, QuotaLimit, Held] | None:
     """The first quota that such a job exceeds, the limit it exceeds, and its demand."""
     numbers = state.work.quotas.of(key.account, key.queue)
-    wants = _least(columns, key.shape) if numbers else Held(0, 0)
+    wants = demands.least(key.shape) if numbers else Held(0, 0)
     for number in numbers:
         one = state.work.quotas.all[number]
         limit = one.closed_by or exceeded(one.headroom(), wants)
@@ -188,15 +191,29 @@ def _refusing(
     return None
 
 
-def _least(columns: Columns, shape: Shape) -> Held:
-    """Least demand of a gang in quotas, over all known GPUs, as in `plan.search.quota_headroom`."""
-    return least_held(columns, ask_of(shape, columns.classes), shape)
+class _Demands:
+    """Least demands of gangs in quotas, over all known GPUs, as in `plan.search.quota_headroom`.
+    Each is computed once: tens of thousands of classes of jobs have few different ones."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._known: dict[tuple[Hashable, int], Held] = {}
+
+    def least(self, shape: Shape) -> Held:
+        alike = shape.gpu_demand, shape.nodes
+        known = self._known.get(alike)
+        if known is None:
+            ask = ask_of(shape, self._columns.classes)
+            known = self._known[alike] = least_held(self._columns, ask, shape)
+        return known
 
 
 def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -> str:
     """Reason why no gang of it fits its quotas, even unused; empty = one fits."""
     numbers = state.work.quotas.of(account, queue)
-    least = _least(snapshot(state, now).columns, shape) if numbers else Held(0, 0)
+    if not numbers:
+        return ""
+    least = _Demands(whole_site(state, now).columns).least(shape)
     for number in numbers:
         one = state.work.quotas.all[number]
         quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU
