@@ -183,10 +183,11 @@ class _Cycle:
             if self._is_at_limit():
                 return True
             claimed = self.snapshot.claims.get((waiting.job, gang))
-            if self.quotas.refuses(waiting.quotas, waiting.shape):
+            why = self.quotas.refuses(waiting.quotas, waiting.shape)
+            if why:
                 if (yield from self._preempts(waiting, gang, claimed)):
                     continue
-                self._wait_for_quota(waiting)
+                self._wait_for_quota(waiting, why)
                 return False
             if claimed is None and self._is_hopeless(asked, opened):
                 self._pass_over(waiting, asked, opened)
@@ -233,10 +234,10 @@ class _Cycle:
             self.reserved.append((self.preempting.newest, WHY_CLAIMED))
         return bool(waits)
 
-    def _wait_for_quota(self, waiting: Waiting) -> None:
+    def _wait_for_quota(self, waiting: Waiting, why: str) -> None:
         """After `PATIENCE_S`, reserve the remainder of the quotas that block the job, or a stream
         of smaller jobs would exhaust them forever."""
-        self.waits[waiting.job] = self.quotas.refuses(waiting.quotas, waiting.shape)
+        self.waits[waiting.job] = why
         if self.snapshot.now - waiting.since >= PATIENCE_S:
             self.quotas.keep(waiting.quotas, waiting.shape)
 

@@ -169,27 +169,31 @@ class Quotas:
 
     def keep(self, numbers: Sequence[int], shape: Shape) -> None:
         """Reserve the remainder of the blocking quotas for the gang, if it can ever fit."""
-        lacking = [n for n in numbers if self._refuses(n, shape)]
+        lacking = self.refusing(numbers, shape)
         if not any(self._never(n, shape) for n in lacking):
             self.expect(lacking, shape)
 
     def refusing(self, numbers: Sequence[int], shape: Shape) -> tuple[int, ...]:
         """The quotas that block a gang of the shape."""
-        return tuple(number for number in numbers if self._refuses(number, shape))
+        wants = self._least_of(shape) if numbers else NOTHING
+        return tuple(n for n in numbers if self.left[n].closed or exceeded(self.left[n], wants))
 
     def _never(self, number: int, shape: Shape) -> bool:
-        quota = replace(self.left[number], used_milli=0, used_mw=0, reserved_milli=0, reserved_mw=0)
-        return bool(lacks(quota, self._least_of(shape)))
+        quota, wants = self.left[number], self._least_of(shape)
+        is_too_many = 0 < quota.most_milli < wants.milli
+        return is_too_many or 0 < quota.most_mw < wants.mw
 
     def expect(self, numbers: Sequence[int], shape: Shape, nodes: Sequence[int] = ()) -> None:
         """Reserve for a gang that will start somewhere, or on these nodes."""
         wants = self.wants(shape, nodes) if numbers else NOTHING
-        self._add(numbers, wants)
         for number in numbers:
             quota = self.left[number]
-            reserved = Held(quota.reserved_milli + wants.milli, quota.reserved_mw + wants.mw)
             self.left[number] = replace(
-                quota, reserved_milli=reserved.milli, reserved_mw=reserved.mw
+                quota,
+                used_milli=quota.used_milli + wants.milli,
+                used_mw=quota.used_mw + wants.mw,
+                reserved_milli=quota.reserved_milli + wants.milli,
+                reserved_mw=quota.reserved_mw + wants.mw,
             )
 
     def take(self, numbers: Sequence[int], shape: Shape, placement: Placement) -> None:

@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 
 from support.core.sites import job
-from support.core.snapshots import offer, shape, snapshot
+from support.core.snapshots import offer, shape, snapshot, waits
+from wattline_scheduler.plan.cycle import PATIENCE_S, plan
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import QuotaHeadroom
-from wattline_scheduler.plan.search.quota_headroom import STEPS_PER_SIZE, Quotas
+from wattline_scheduler.plan.search import quota_headroom
+from wattline_scheduler.plan.search.quota_headroom import STEPS_PER_SIZE, Held, Quotas, lacks
 from wattline_scheduler.plan.search.trial import Trial
 
 GPUS = QuotaHeadroom("queue gpus", most_milli=100_000, used_milli=40_000)
@@ -50,3 +52,22 @@ def test_a_few_of_thousands_of_sizes_are_evaluated_and_count_as_effort() -> None
     before = room._trial.effort
     assert room.within((0,), shape(job().gpus(1).from_to(1, 4_096))).most_nodes == 60
     assert 0 < room._trial.effort - before <= 12 * STEPS_PER_SIZE
+
+
+def test_why_a_job_waits_for_a_quota_is_put_into_words_once_a_plan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the rest of the quota is reserved for it: of 50,000 jobs a second of each plan."""
+    full = QuotaHeadroom("queue full", most_milli=8_000, used_milli=8_000)
+    jobs = [dataclasses.replace(waits(number, job()), quotas=(0,)) for number in range(1, 4)]
+    site = snapshot(offer("a1"), waiting=tuple(jobs), now=2 * PATIENCE_S)
+    words = list[str]()
+
+    def noted(quota: QuotaHeadroom, wants: Held) -> str:
+        words.append(lacks(quota, wants))
+        return words[-1]
+
+    monkeypatch.setattr(quota_headroom, "lacks", noted)
+    found = plan(dataclasses.replace(site, quotas=(full,)))
+    assert [*found.waits.values()] == words
+    assert ["1 GPU reserved" in why for why in words] == [False, True, False]
