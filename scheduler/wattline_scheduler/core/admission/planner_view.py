@@ -30,6 +30,10 @@ from wattline_scheduler.plan.search.fleet_view import FleetView, HeadroomSource
 from wattline_scheduler.power.demand.node_load import is_controlled
 from wattline_scheduler.power.topology.matrix import Bools
 
+MAX_CPUS = 2_048
+"""CPUs of one host that are offered: the planner has tables by number of CPUs, and an agent could
+report two thousand million."""
+
 UNABLE = "its keeper cannot start tasks as other accounts ([run_as]); see docs/keeper.md"
 NO_RULES = "its keeper is root, and the site file does not name the account of tasks ([run_as])"
 
@@ -118,7 +122,7 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
     attempts = node.attempts.values()
     shared = {index for one in attempts if one.gpu_milli < WHOLE_GPU for index in one.record.gpus}
     booking = booking_of(state, node)
-    booked_mw = dict(booking.held)
+    booked_mw, cpus = dict(booking.held), min(node.record.cpus, MAX_CPUS)
     return NodeOffer(
         node=node.id,
         rack=node.site.rack,
@@ -133,8 +137,8 @@ def offer_of(state: State, node: NodeNow, now: Now) -> NodeOffer:
             and gpu.index not in not_given
             and 0 < (free_milli := node.free_milli(gpu.index)) < WHOLE_GPU
         ),
-        cpus=node.record.cpus,
-        cpus_free=node.record.cpus - node.cpus_used,
+        cpus=cpus,
+        cpus_free=cpus - node.cpus_used,
         memory_bytes=node.record.memory_bytes,
         memory_free_bytes=node.record.memory_bytes - node.memory_used_bytes,
         booking=booking,

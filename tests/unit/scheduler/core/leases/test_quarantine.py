@@ -16,9 +16,11 @@ from wattline_protocol.wire.agent_messages import (
     TaskUpdate,
     TaskUsage,
 )
+from wattline_protocol.wire.bounds import MAX_COUNT
 from wattline_protocol.wire.client_messages import DeclareOff, Denied, Done
 from wattline_protocol.wire.nodes.acts import Readmit
 from wattline_protocol.wire.raised_cap import RaisedCap
+from wattline_scheduler.core.admission.planner_view import MAX_CPUS
 from wattline_scheduler.core.leases.distrust import (
     MAX_CLASSES_OF_HOST,
     MAX_DEVICES_OF_GPU,
@@ -203,6 +205,18 @@ def test_no_host_has_so_many_gpus_that_every_tick_and_plan_is_slow(h: Harness) -
     assert not hello_with(h, (small(0, mig=migs(*profiles[1:])),))
     divided = hello_with(h, (small(0, mig=migs(*profiles)),))
     assert divided == "a1 reports more than 7 MIG devices of a GPU"
+
+
+def test_a_host_with_too_many_cpus_is_offered_with_as_many_as_there_may_be(h: Harness) -> None:
+    """A table of the planner was of their number: it took 16 GiB, and the scheduler ended."""
+    h.say(LIAR, msgspec.structs.replace(h.agent(LIAR).hello(), cpus=MAX_COUNT))
+    h.settle()
+    h.run(1)
+    number = h.submit(job().gpus(1))
+    h.run(2)
+    assert h.state_of(number) == "RUNNING"
+    columns, at = h.cluster.state.fleet_view.columns, h.cluster.state.fleet_view.position
+    assert columns.cpus[at[h.node(LIAR).id]] == MAX_CPUS
 
 
 def test_one_key_makes_no_endless_number_of_gpu_classes(h: Harness) -> None:
