@@ -247,18 +247,21 @@ def _end_as(status: int) -> NoReturn:
 
 
 def _listen(folder: str) -> socket.socket:
-    """The socket in the task's directory, for this account and root."""
+    """The socket in the task's directory, for this account and root; it listens when it gets its
+    name."""
+    path, unnamed = f"{folder}/{SOCKET_NAME}", f"{folder}/{SOCKET_NAME}.new"
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{folder}/{SOCKET_NAME}")  # noqa: PTH108 - one way of naming it
+        os.unlink(unnamed)  # noqa: PTH108 - one way of naming it
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     before = os.umask(0o177)
     try:  # via the descriptor, because a socket path is limited to 107 characters
-        listener.bind(f"/proc/self/fd/{place}/{SOCKET_NAME}")
+        listener.bind(f"/proc/self/fd/{place}/{SOCKET_NAME}.new")
     finally:
         os.umask(before)
         os.close(place)
     listener.listen(1)
+    os.rename(unnamed, path)  # noqa: PTH104
     return listener
 
 
