@@ -108,6 +108,12 @@ MAX_GPUS = 1_024
 Index = Annotated[N, msgspec.Meta(ge=0, lt=MAX_GPUS)]
 """Of a GPU in its node."""
 
+
+def encodable(total: int) -> int:
+    """At most `MAX_SERIAL`: a total of parts that are bounded may exceed 64 bits."""
+    return min(total, MAX_SERIAL)
+
+
 # --- Texts --------------------------------------------------------------------------------
 
 MAX_NAME_CHARS = 128

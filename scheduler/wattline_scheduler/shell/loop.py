@@ -64,7 +64,7 @@ from wattline_protocol.wire.subscriptions import Seen, Unwatch, WatchRoutes, Wat
 from wattline_protocol.wire.task_reports.run_records import RecordRead
 from wattline_protocol.wire.task_reports.terminals import TerminalDone
 from wattline_scheduler.core.cluster import Cluster
-from wattline_scheduler.core.leases.fault_barrier import failed, internal_error
+from wattline_scheduler.core.leases.fault_barrier import failed, internal_error, unsendable
 from wattline_scheduler.core.model.effects import ActOutOfBand, Effect, Reply, Save, Send
 from wattline_scheduler.core.model.events import (
     TICK_PERIOD_S,
@@ -461,6 +461,16 @@ class Loop:
 
     # --- output -------------------------------------------------------------------------
 
+    def _reply(self, reply: Reply) -> None:
+        """Send an answer. One that cannot be encoded is denied: what it reports is on disk."""
+        client, ask = reply.client, reply.ask
+        try:
+            self._clients.reply(client, ask, reply.answer)
+        except (OverflowError, RecursionError, TypeError) as error:
+            session, what = self._clients.sessions[client], f"answer {type(reply.answer).__name__}"
+            denied = Reply(client, ask, unsendable(what, error))
+            self._carry_out([*self._alarmed(session.user, what, error), denied])
+
     def _carry_out(self, effects: list[Effect]) -> None:
         self._commits.take(effects, self._steps, self._clock().mono_s)
         self._fatal.settle()
@@ -471,8 +481,8 @@ class Loop:
                     self._agents.send(node, message)
                 case Reply(client=client, ask=ask, answer=answer) if client == DOOR:
                     self._services.http_api.reply(ask, answer)
-                case Reply(client=client, ask=ask, answer=answer):
-                    self._clients.reply(client, ask, answer)
+                case Reply():
+                    self._reply(effect)
                 case ActOutOfBand():
                     self._services.out_of_band.order(effect)
                 case Save(record=EventRecord(event=event)):

@@ -8,6 +8,7 @@ from wattline_protocol.routing.model import PublicRoute, RouteTarget
 from wattline_protocol.routing.words import conditions_in_words, target_in_words
 from wattline_protocol.text.wording import listed
 from wattline_protocol.views.service_views import RouteView, RuleView
+from wattline_protocol.wire.bounds import encodable
 from wattline_protocol.wire.rollouts import RouteTraffic
 from wattline_scheduler.core.model.route_book import NO_SUCH, Known, RouteBook
 from wattline_scheduler.core.model.state import State
@@ -67,7 +68,7 @@ def _rule(
     found = book.counts.get((route.name, number), RouteTraffic(route.name, number))
     to = target_in_words(target)
     counts = found.requests, found.kept, found.escalated, found.failed
-    return RuleView(number, when, to, *counts)
+    return RuleView(number, when, to, *map(encodable, counts))
 
 
 def _without_barred(book: RouteBook, known: Known) -> PublicRoute:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from wattline_protocol.ids import Now
 from wattline_protocol.job.spec import WHOLE_GPU
 from wattline_protocol.views.service_views import EnergyView
-from wattline_protocol.wire.bounds import MAX_SERIAL
+from wattline_protocol.wire.bounds import encodable
 from wattline_protocol.wire.rollouts import NO_ENERGY
 from wattline_scheduler.core.model.jobs.job import Attempt, Job
 from wattline_scheduler.core.model.state import State
@@ -27,7 +27,7 @@ def energy_view(state: State, name: str, jobs: Sequence[Job], now: Now) -> Energ
         requests_j=requests_j,
         idle_j=idle_j,
         outputs=energy.outputs,
-        tokens=min(energy.tokens, MAX_SERIAL),  # whatever gateways report, it can be encoded
+        tokens=encodable(energy.tokens),
         per_1000_requests_j=_per_1000(requests_j, energy.outputs),
         per_1000_requests_with_idle_j=all_j,
         per_1000_tokens_j=_per_1000(requests_j, energy.tokens),
@@ -53,4 +53,4 @@ def gpu_memory_bytes(state: State, attempt: Attempt) -> int | None:
         return None
     used = {sample.index: sample.memory_used_bytes for sample in beat.gpus}
     known = [used.get(index) for index in attempt.record.gpus]
-    return sum(one for one in known if one is not None) if None not in known else None
+    return None if None in known else encodable(sum(one for one in known if one is not None))

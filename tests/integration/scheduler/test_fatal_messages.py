@@ -9,7 +9,7 @@ import pytest
 from support.core.sites import job
 from support.programs.live_scheduler import WITHIN_S, SiteDirectory, WireAgent, WireClient, until
 from support.programs.stepped_loop import SteppedLoop, stepped_loop
-from wattline_protocol.ids import NodeId
+from wattline_protocol.ids import JobId, NodeId
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.wire.agent_messages import Refused
 from wattline_protocol.wire.client_messages import (
@@ -148,6 +148,21 @@ def test_a_read_that_fails_is_a_refusal_and_an_alarm(
         assert denied.kind == "internal"
         assert isinstance(run.answer(client, GetPower()), Power)
         assert "check_failed" in alarms(run, client)
+
+
+def test_an_answer_that_cannot_be_encoded_is_denied_with_an_alarm(
+    directory: SiteDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(directory, state) as run:
+        client = run.client(directory.bundle("ada"))
+        with monkeypatch.context() as patch:
+            patch.setattr(Reads, "answer", lambda *_: Submitted(JobId(2**64)))
+            denied = run.answer(client, GetPower())
+        assert isinstance(denied, Denied)
+        assert denied.kind == "internal"
+        assert "answer Submitted cannot be encoded (OverflowError" in denied.reason
+        assert isinstance(run.answer(client, GetPower()), Power)
+        assert "answer Submitted of ada" in alarms(run, client)["check_failed"]
 
 
 def test_a_picture_that_fails_is_a_refusal_and_an_alarm(

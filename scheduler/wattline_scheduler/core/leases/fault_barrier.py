@@ -40,6 +40,12 @@ def internal_error(what: str, error: Exception) -> Denied:
     return Denied("internal", text)
 
 
+def unsendable(what: str, error: Exception) -> Denied:
+    """The denial in place of an answer that cannot be encoded. An act may have been done."""
+    text = f"internal error: {what} cannot be encoded ({described(error)})"
+    return Denied("internal", f"{text}; please report this as a bug of Wattline")
+
+
 def failed(what: str, user: UserName, error: Exception) -> FaultSeen:
     """The alarm about it."""
     text = f"{what} of {user} was refused because of an internal error: {described(error)}"

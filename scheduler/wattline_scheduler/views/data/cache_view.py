@@ -3,6 +3,7 @@
 from collections import Counter
 
 from wattline_protocol.views.cache_view import CacheView
+from wattline_protocol.wire.bounds import encodable
 from wattline_scheduler.core.model.data.node_data import NodeData
 
 
@@ -20,8 +21,8 @@ def cache_view(data: NodeData) -> CacheView | None:
         fetching=states["fetching"],
         waiting=states["waiting"],
         failed=states["failed"],
-        fetched_bytes=sum(one.done_bytes for one in fetched),
-        fetches_bytes=sum(one.total_bytes for one in fetched),
+        fetched_bytes=encodable(sum(one.done_bytes for one in fetched)),
+        fetches_bytes=encodable(sum(one.total_bytes for one in fetched)),
         copying=len(data.to_store),
         error=data.error,
     )

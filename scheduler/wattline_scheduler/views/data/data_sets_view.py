@@ -19,6 +19,7 @@ from wattline_protocol.data.requests import (
     Registered,
 )
 from wattline_protocol.ids import UnixTime
+from wattline_protocol.wire.bounds import encodable
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.model.data.data_book import DataBook, may_read
 from wattline_scheduler.core.model.data.version_views import version_view
@@ -104,7 +105,7 @@ def _set_view(book: DataBook, record: DataSetRecord) -> DataSetView:
         versions=len(live),
         newest=newest.number if newest else 0,
         bytes=newest.bytes if newest else 0,
-        stored_bytes=sum(one.stored_bytes for one in live),
+        stored_bytes=encodable(sum(one.stored_bytes for one in live)),
         created_unix_s=newest.created_unix_s if newest else UnixTime(record.made_unix_s),
         aliases=record.aliases,
         readers=record.readers,

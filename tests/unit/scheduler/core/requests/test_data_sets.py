@@ -29,6 +29,8 @@ from wattline_protocol.data.site_data import SiteData
 from wattline_protocol.ids import UnixTime, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Role
+from wattline_protocol.text.quantities import MAX_SIZE_BYTES
+from wattline_protocol.wire.bounds import MAX_SERIAL
 from wattline_protocol.wire.client_messages import Answer, Cancel, Denied, Done
 from wattline_scheduler.core.model.data.job_data import task_data
 from wattline_scheduler.core.requests.data_sets import add_version, approve_version, change_set
@@ -59,6 +61,7 @@ def add(
     made_from: tuple[Origin, ...] = (),
     as_of: str = "",
     kind: Kind = "dataset",
+    stored_bytes: int = 1024,
     **change: object,
 ) -> Answer:
     place = ask(h, PrepareData(name, kind), user, role)
@@ -73,7 +76,7 @@ def add(
         sha256=DIGESTS[content],
         files=2,
         bytes=2048,
-        stored_bytes=1024,
+        stored_bytes=stored_bytes,
         made_from=made_from,
         change=SetChange(**change),  # type: ignore[arg-type]
     )
@@ -119,6 +122,16 @@ def test_the_content_of_the_newest_version_adds_none() -> None:
     assert (again.number, again.is_new) == (1, False)
     assert number(add(h, 2)) == 2
     assert number(add(h, 1)) == 3
+
+
+def test_versions_of_any_sizes_are_listed() -> None:
+    h = started()
+    for one in range(16):
+        add(h, one % 2, stored_bytes=MAX_SIZE_BYTES)
+    sets = ask(h, ListData())
+    assert isinstance(sets, DataSets)
+    assert (sets.sets[0].versions, sets.sets[0].stored_bytes) == (16, MAX_SERIAL)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(sets), type=DataSets) == sets
 
 
 def test_a_set_belongs_to_who_made_it() -> None:
