@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -67,8 +68,7 @@ class ReportWorker:
             )
             return Reply(client, ask, Denied("busy", text))
         self._ordered.append(_Ordered(client, ask, user, order()))
-        self._begin_next()
-        return None
+        return next(iter(self._begin_next()), None)
 
     def take(self) -> list[Reply]:
         """The answer for a report completed since the last call; the next one is started."""
@@ -76,8 +76,7 @@ class ReportWorker:
         if making is None or making.process.poll() is None:
             return []
         self._making = None
-        self._begin_next()
-        return [_answer(making)]
+        return [_answer(making), *self._begin_next()]
 
     def close(self) -> None:
         """Cancel the report under way; those queued are dropped."""
@@ -88,21 +87,35 @@ class ReportWorker:
             _close(self._making)
             self._making = None
 
-    def _begin_next(self) -> None:
-        if self._making is not None or not self._ordered:
-            return
-        ordered = self._ordered.popleft()
-        report, errors = _memory_file("report"), _memory_file("report-errors")
-        with _memory_file("report-order") as order:
-            pickle.dump(ordered.order, order)
-            order.seek(0)
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "wattline_scheduler.shell.clients.report_program"],
-                stdin=order,
-                stdout=report,
-                stderr=errors,
-            )
-        self._making = _Making(ordered, process, report, errors)
+    def _begin_next(self) -> list[Reply]:
+        """Start the first that can be started; answers for those before it, as where connections
+        have used up the descriptors."""
+        denied: list[Reply] = []
+        while self._making is None and self._ordered:
+            ordered = self._ordered.popleft()
+            try:
+                self._making = _begun(ordered)
+            except OSError as error:
+                text = f"the report's process cannot be started: {error.strerror}; retry later"
+                denied.append(Reply(ordered.client, ordered.ask, Denied("unavailable", text)))
+        return denied
+
+
+def _begun(ordered: _Ordered) -> _Making:
+    """Raises OSError where a file or the process cannot be had."""
+    with ExitStack() as files, _memory_file("report-order") as order:
+        report = files.enter_context(_memory_file("report"))
+        errors = files.enter_context(_memory_file("report-errors"))
+        pickle.dump(ordered.order, order)
+        order.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "wattline_scheduler.shell.clients.report_program"],
+            stdin=order,
+            stdout=report,
+            stderr=errors,
+        )
+        files.pop_all()
+    return _Making(ordered, process, report, errors)
 
 
 def _memory_file(name: str) -> IO[bytes]:

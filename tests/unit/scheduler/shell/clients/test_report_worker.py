@@ -1,5 +1,7 @@
 """Reports beside the loop: made one after the other by a process, few of each user."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +93,28 @@ def test_a_store_that_cannot_be_read_is_said(endpoint: ReportWorker, order: Repo
     assert isinstance(reply.answer, Denied)
     assert reply.answer.kind == "unavailable"
     assert "none.db" in reply.answer.reason
+
+
+def test_a_report_whose_process_cannot_be_started_is_denied(
+    endpoint: ReportWorker, order: ReportOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor_is_left(name: str) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    assert endpoint.order(b"a", 1, ADA, lambda: order) is None
+    assert endpoint.order(b"b", 2, BOB, lambda: order) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "memfd_create", no_descriptor_is_left)
+        report, denied = made(endpoint, 2)
+        assert isinstance(report.answer, Report)
+        assert (denied.client, denied.ask) == (b"b", 2)
+        assert isinstance(denied.answer, Denied)
+        assert "Too many open files; retry later" in denied.answer.reason
+        at_once = endpoint.order(b"b", 3, BOB, lambda: order)
+    assert at_once is not None
+    assert isinstance(at_once.answer, Denied)
+    assert endpoint.order(b"b", 4, BOB, lambda: order) is None
+    assert isinstance(made(endpoint, 1)[0].answer, Report)
 
 
 def test_a_report_that_is_not_made_does_not_keep_the_scheduler(
