@@ -3,7 +3,9 @@
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from fuzz.targets import Target, by_name, feed
@@ -83,3 +85,38 @@ def mutated(dice: random.Random, data: bytes) -> bytes:
             case _:
                 out[at:to] = dice.choice(TOKENS)
     return bytes(out)
+
+
+@pytest.mark.parametrize("target", ["from-agent", "from-client"], indirect=True)
+def test_a_key_that_comes_twice_raises_what_is_documented_only(target: Target) -> None:
+    for seed in target.seeds:
+        message = msgspec.msgpack.decode(seed)
+        for where, key in [(one, key) for one in _maps(message) for key in one]:
+            for second in (5, None, [None], {"x": None}):
+                feed(target, bytes(_twice(message, where, key, second)))
+
+
+def _maps(value: Any) -> Iterator[dict[Any, Any]]:
+    """All maps in a message."""
+    if isinstance(value, dict):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in inner:
+        yield from _maps(item)
+
+
+def _twice(value: Any, where: dict[Any, Any], key: object, second: object) -> msgspec.Raw:
+    """The message, encoded; its map `where` has `key` with a wrong value, and then once more."""
+    encode = msgspec.msgpack.encode
+    if isinstance(value, list):
+        return msgspec.Raw(encode([_twice(item, where, key, second) for item in value]))
+    if not isinstance(value, dict):
+        return msgspec.Raw(encode(value))
+    entries: list[tuple[object, object]] = [
+        (name, _twice(item, where, key, second)) for name, item in value.items()
+    ]
+    if value is where:
+        entries = [(name, {"x": []} if name == key else item) for name, item in entries]
+        entries.append((key, second))
+    head = b"\xde" + len(entries).to_bytes(2, "big")
+    return msgspec.Raw(head + b"".join(encode(name) + encode(item) for name, item in entries))

@@ -67,6 +67,31 @@ def test_damaged_messages_are_read_or_refused_in_words(union: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("second", [5, None, 1.5, "x", [1], {"x": 1}, b"x", True])
+def test_a_key_that_comes_twice_is_malformed_and_nothing_else(second: object) -> None:
+    """The decoder refuses the first value; the text about it is made from the second one."""
+    wrong = _map(("t", "update"), ("which", {}), ("changes", {"x": {}}), ("changes", second))
+    text = r"request\.changes\[\.\.\.\]: expected .* got object"
+    with pytest.raises(MalformedMessage, match=text):
+        CODECS["FromClient"].decode(_map(("t", "ask"), ("ask", 1), ("request", wrong)))
+
+
+def test_the_text_about_a_deep_value_is_no_deeper() -> None:
+    for depth in range(900, 1_001):
+        deep = msgspec.Raw(b"\x91" * depth + b"\x01")
+        wrong = _map(("t", "drain"), ("node", "a"), ("reason", "\x1b"), ("reason", deep))
+        with pytest.raises(MalformedMessage, match=r"request\.reason"):
+            CODECS["FromClient"].decode(_map(("t", "ask"), ("ask", 1), ("request", wrong)))
+
+
+def _map(*entries: tuple[str, object]) -> msgspec.Raw:
+    """A map of MessagePack; no dict has a key twice."""
+    encode = msgspec.msgpack.encode
+    return msgspec.Raw(
+        bytes((0x80 | len(entries),)) + b"".join(encode(k) + encode(v) for k, v in entries)
+    )
+
+
 def _decode_or_refuse(union: str, data: bytes) -> None:
     """The message, or words; any other exception fails the test."""
     try:

@@ -4,7 +4,7 @@ Made from the decoder's error and from the bytes decoded again; only after a ref
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -62,9 +62,18 @@ def _in_words(data: bytes, error: Exception) -> str:
         return str(error)
     path, wanted = found["path"], _wanted(found["wanted"])
     try:
-        values = list(_values(msgspec.msgpack.decode(data), _STEP.findall(path)))
+        return _of_values(data, path, wanted)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return f"{path}: {wanted}"
+
+
+def _of_values(data: bytes, path: str, wanted: str) -> str:
+    """Raises DecodeError, UnicodeDecodeError, RecursionError.
+
+    Of a key that a map has twice there is the last value here, and the decoder's text is about the
+    first one that is wrong: anything may be at its path.
+    """
+    values = list(_values(msgspec.msgpack.decode(data), _STEP.findall(path)))
     if "matching regex" in wanted:
         return f"{path} {_control(values)}"
     size = _size(values[0]) if len(values) == 1 and ", got " not in wanted else ""
@@ -83,12 +92,18 @@ def _values(value: Any, steps: list[tuple[str, str]]) -> Iterator[Any]:
         return
     (name, at), *rest = steps
     if at == "...":
-        for item in value.values() if isinstance(value, dict) else value:
+        for item in _items(value):
             yield from _values(item, rest)
     elif isinstance(value, dict) and name in value:
         yield from _values(value[name], rest)
     elif isinstance(value, list) and at and int(at) < len(value):
         yield from _values(value[int(at)], rest)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _texts(value: Any) -> Iterator[str]:
