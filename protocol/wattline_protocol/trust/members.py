@@ -4,6 +4,7 @@ A site directory contains `keys/scheduler.key` (0600) and `authorized/NAME.toml`
 public key of each member).
 """
 
+import errno
 import os
 import threading
 import time
@@ -57,6 +58,13 @@ _Signature = tuple[tuple[str, int, int, int], ...]
 """Name, modification time, size and inode of each member file."""
 
 
+_OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class _Exhausted(KeyFileError):
+    """A file cannot be read now, for lack of descriptors or memory. Its member has not left."""
+
+
 class _MemberFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     role: Role
@@ -67,8 +75,9 @@ class Authorized:
     """The allow-list in `authorized/`: read at start, and again when a file in it changes.
 
     Thread-safe. A file that cannot be used authorizes no member and is reported in `problems`. When
-    the directory itself becomes unreadable the last list stays in force, because a disk error must
-    not disconnect a whole fleet; `problems` reports it.
+    the directory itself becomes unreadable, or the process has no descriptor left to read a file,
+    the last list stays in force, because neither may disconnect a whole fleet; `problems` reports
+    it, and the list is read again.
     """
 
     def __init__(
@@ -134,6 +143,8 @@ class Authorized:
         for path in (self._directory / name for name, *_ in signature):
             try:
                 member = _read_member(path, self._roles)
+            except _Exhausted:
+                raise
             except KeyFileError as error:
                 problems.append(str(error))
                 continue
@@ -153,7 +164,8 @@ def _read_member(path: Path, roles: Mapping[str, Role]) -> Member:
         with path.open("rb") as opened:
             text = bounded_text(path, opened.read(MAX_KEY_FILE_BYTES + 1))
     except OSError as error:
-        raise KeyFileError(f"cannot read {path}: {error.strerror}") from error
+        kind = _Exhausted if error.errno in _OUT_OF else KeyFileError
+        raise kind(f"cannot read {path}: {error.strerror}") from error
     file = decoded(path, text, _MemberFile)
     try:
         check_name(file.name)

@@ -1,5 +1,7 @@
 """The allow-list: who is on it, how it changes, and what lets nobody in."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -174,6 +176,27 @@ def test_one_key_is_one_members(site: Path) -> None:
     assert member is not None
     assert member.name == "alice"
     assert "its key is that of alice" in listed.problems[0]
+
+
+def test_the_last_list_stays_while_no_descriptor_is_left(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor_is_left(path: Path, mode: str) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    clock = Clock()
+    alice = enrolled(site, "alice")
+    listed = Authorized(site / AUTHORIZED, clock=clock)
+    bob = enrolled(site, "bob")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", no_descriptor_is_left)
+        clock.pass_recheck()
+        assert listed.member(alice.public_key) is not None
+        assert "Too many open files; the last list stays in force" in listed.problems[0]
+    clock.pass_recheck()
+    assert [member.name for member in listed.members()] == ["alice", "bob"]
+    assert listed.problems == ()
+    assert listed.member(bob.public_key) is not None
 
 
 def test_the_last_list_stays_when_the_directory_cannot_be_read(site: Path) -> None:
