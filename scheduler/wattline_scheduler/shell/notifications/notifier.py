@@ -77,10 +77,15 @@ class Notifier:
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def _begin(self) -> None:
+        """Fewer threads suffice. Without any, the next notification tries again."""
         for number in range(WORKERS):
             thread = threading.Thread(target=self._run, name=f"notify-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the host or its user has no more of them
+                log.warning("notifications_wait", reason=str(error), threads=number)
+                return
             self._threads.append(thread)
-            thread.start()
 
     # --- in the threads -------------------------------------------------------------------
 

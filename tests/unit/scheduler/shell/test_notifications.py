@@ -193,6 +193,21 @@ def test_what_cannot_be_delivered_is_given_up_with_the_reason(
     notifier.close()
 
 
+def test_without_a_thread_notifications_wait_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread_is_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    notifier = started(lambda one, to: TAKEN)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread_is_left)
+        notifier.offer(record(1))
+    notifier.offer(record(2))
+    assert [one.job for one in all_of(notifier, 2)] == [1, 2]
+    notifier.close()
+
+
 def test_one_with_an_outcome_is_not_delivered_again() -> None:
     notifier = started(_broken)
     notifier.offer(msgspec.structs.replace(record(1), outcome="delivered"))
