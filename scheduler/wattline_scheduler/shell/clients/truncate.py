@@ -15,6 +15,7 @@ from wattline_protocol.wire.client_messages import (
     SiteNow,
 )
 from wattline_protocol.wire.event_log import ProblemList
+from wattline_protocol.wire.routes import Routes
 
 
 def fit(answer: Answer, encode: Callable[[Answer], bytes]) -> bytes:
@@ -27,7 +28,8 @@ def fit(answer: Answer, encode: Callable[[Answer], bytes]) -> bytes:
 
 
 def smaller(answer: Answer) -> Answer:
-    """The same answer with less in it: the newest half of a list, nodes without their GPUs."""
+    """The same answer with less in it: the newest half of a list, nodes without their GPUs.
+    Raises ValueError for routes: a gateway keeps those that it has, and would end by a denial."""
     match answer:
         case Jobs(jobs=jobs) if len(jobs) > 1:
             return Jobs(jobs[len(jobs) // 2 :], is_cut=True)
@@ -56,5 +58,7 @@ def smaller(answer: Answer) -> Answer:
             return Report(
                 msgspec.structs.replace(report, jobs=report.jobs[len(report.jobs) // 2 :])
             )
+        case Routes():
+            raise ValueError("services, keys and routes are larger than a message may be")
         case _:
             return Denied("impossible", "the answer is larger than a message may be")

@@ -20,6 +20,7 @@ from wattline_protocol.wire.client_messages import (
     SiteNow,
     Undrain,
 )
+from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.core.model.effects import Effect
@@ -28,7 +29,7 @@ from wattline_scheduler.shell.clients.pictures import site_feed
 from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
 from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
-from wattline_scheduler.shell.clients.subscriptions import GONE_S, SHOW_S, Watches
+from wattline_scheduler.shell.clients.subscriptions import GONE_S, SHOW_S, Alarmed, Watches
 from wattline_scheduler.time_slices import Parts
 from wattline_scheduler.views.jobs_view import job_in_memory
 
@@ -40,7 +41,7 @@ def at(mono_s: float) -> Now:
 class Watched:
     """Watches over a desk, with events and routes to show."""
 
-    def __init__(self) -> None:
+    def __init__(self, alarmed: Alarmed | None = None) -> None:
         self.pipe, self.endpoint = greeted()
         self.events: list[EventView] = []
         self.routes = Routes({})
@@ -52,7 +53,7 @@ class Watched:
         feed = SiteFeed(self.site.cluster.state, lambda job: job_in_memory(job, tariff), lambda: 0)
         self.pictures = PictureTurns(feed, self._clock, lambda: self._clock().mono_s)
         shown = (snapshots, self.pictures, self._after, self._after, lambda: self.routes)
-        self.watches = Watches(self.endpoint, *shown, self._clock, self._alarmed)
+        self.watches = Watches(self.endpoint, *shown, self._clock, alarmed or self._alarmed)
 
     def _clock(self) -> Now:
         self.mono_s += self.look_s
@@ -259,6 +260,25 @@ def test_routes_are_shown_when_they_change() -> None:
     assert [reported.answer for reported in w.pipe.sent if isinstance(reported, Response)][1:] == [
         w.routes
     ]
+
+
+def test_routes_that_no_message_can_carry_are_an_alarm_and_the_gateway_keeps_its_own() -> None:
+    alarms: list[str] = []
+
+    def alarmed(user: UserName, what: str, error: Exception) -> list[Effect]:
+        alarms.append(f"{what} of {user}: {error}")
+        return []
+
+    w = Watched(alarmed)
+    w.watches.add(w.session, 1, WatchRoutes(), at(0.0))
+    w.show(0.0)
+    w.routes = Routes({"x" * MAX_MESSAGE_BYTES: ()})
+    w.show(1.0)
+    text = "services, keys and routes are larger than a message may be"
+    assert alarms == [f"WatchRoutes of ada: {text}"]
+    w.routes = Routes({"digits": ()})
+    w.show(3.0)
+    assert [reported.answer for reported in w.pipe.responses()] == [Routes({}), w.routes]
 
 
 def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:
