@@ -24,6 +24,7 @@ from wattline_scheduler.time_slices import Parts, go_on
 MAX_WATCHES_PER_CLIENT = 16
 MAX_WATCHES_PER_USER = 128
 MAX_WATCHES = 1_024
+"""Beyond it only gateways get one: a gateway ends where its routes are denied."""
 SITE_PERIOD_MIN_S = 0.2
 """A snapshot of a large site costs some ten milliseconds; deltas come once a second at most."""
 ROUTES_PERIOD_S = 0.1
@@ -116,7 +117,7 @@ class Watches:
         if (
             session.watch_count >= MAX_WATCHES_PER_CLIENT
             or of_user >= MAX_WATCHES_PER_USER
-            or len(self._watches) >= MAX_WATCHES
+            or (len(self._watches) >= MAX_WATCHES and not isinstance(request, WatchRoutes))
         ):
             return Denied(
                 "busy",

@@ -13,6 +13,7 @@ from wattline_protocol.views.site_views import EventView, SiteView
 from wattline_protocol.wire.agent_messages import PROTOCOL_VERSION
 from wattline_protocol.wire.client_messages import (
     ClientHello,
+    Denied,
     Drain,
     Events,
     ListEvents,
@@ -24,6 +25,7 @@ from wattline_protocol.wire.codec import MAX_MESSAGE_BYTES
 from wattline_protocol.wire.routes import Routes
 from wattline_protocol.wire.subscriptions import WatchRoutes, WatchSite
 from wattline_scheduler.core.model.effects import Effect
+from wattline_scheduler.shell.clients import subscriptions
 from wattline_scheduler.shell.clients.client_endpoint import Session
 from wattline_scheduler.shell.clients.pictures import site_feed
 from wattline_scheduler.shell.clients.pictures.picture_turns import PictureTurns
@@ -279,6 +281,14 @@ def test_routes_that_no_message_can_carry_are_an_alarm_and_the_gateway_keeps_its
     w.routes = Routes({"digits": ()})
     w.show(3.0)
     assert [reported.answer for reported in w.pipe.responses()] == [Routes({}), w.routes]
+
+
+def test_watches_of_users_leave_place_for_gateways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_WATCHES", 1)
+    w = Watched()
+    assert w.watches.add(w.session, 1, ListEvents(follow=True), at(0.0)) is None
+    assert isinstance(w.watches.add(w.session, 2, ListEvents(follow=True), at(0.0)), Denied)
+    assert w.watches.add(w.session, 3, WatchRoutes(), at(0.0)) is None
 
 
 def test_a_watch_nobody_reads_ends_and_an_idle_one_does_not() -> None:
