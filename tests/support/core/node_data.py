@@ -66,9 +66,15 @@ def holding(h: Harness) -> dict[str, list[str]]:
     return {str(node): names for node, names in lists.items() if names}
 
 
-def add(h: Harness, content: int, size: int = SIZE_BYTES, name: str = "digits") -> None:
+def add(
+    h: Harness,
+    content: int,
+    size: int = SIZE_BYTES,
+    name: str = "digits",
+    store: str = "/srv",
+) -> None:
     as_of = h.cluster.state.data.as_of(h.cluster.state.epoch)
-    request = AddData(name, "dataset", "/srv", as_of, sha(content), 1, size, size)
+    request = AddData(name, "dataset", store, as_of, sha(content), 1, size, size)
     assert isinstance(h.ask(request, user="ada", role="submitter"), DataAdded)
 
 

@@ -75,7 +75,7 @@ def groups_of(state: State, now: Now) -> list[Group]:
     failed = dict(_failed(state))
     for job in _examined(list(work.with_data.values())):
         if not job.count["pending"]:
-            del work.with_data[job.id]
+            work.with_data.pop(job.id, None)
             continue
         barred = ""
         if waits_for_latest(job.spec):

@@ -391,6 +391,7 @@ class Workload:
         self._count_output(job, -1)
         self.services.ended(job)
         self.timers.forget(job.id)
+        self.with_data.pop(job.id, None)  # of many, staging may not examine it before it is evicted
         for parent in list(job.parents.values()):
             self.wait_no_more(job, parent)
         if job.id in self.children:

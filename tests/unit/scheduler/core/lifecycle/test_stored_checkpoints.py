@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from support.core.harness import Harness, joined, running
+from support.core.node_data import add, reads
 from support.core.parts import explain_job
 from support.core.sites import JobBuilder, job, site
 from wattline_protocol.data.secrets import SecretName, SecretNames
@@ -22,10 +23,11 @@ from wattline_protocol.wire.agents.data_messages import (
     DataToHold,
     HoldData,
 )
-from wattline_protocol.wire.client_messages import Drain, Release, Requeue, Undrain
+from wattline_protocol.wire.client_messages import Cancel, Drain, Release, Requeue, Undrain
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint, StoredCheckpoint
-from wattline_scheduler.core.lifecycle.data import copy_turns
+from wattline_scheduler.core.lifecycle.data import copy_turns, data_groups
+from wattline_scheduler.core.model.jobs import job_index
 from wattline_scheduler.notification_record import NotificationRecord
 
 STORE = "s3://bucket/site"
@@ -375,3 +377,23 @@ def test_what_this_site_cannot_keep_is_refused(
     h = sited()
     h.cluster.state.site = msgspec.structs.replace(h.cluster.state.site, **changes)
     assert text in h.refuse(kept(nodes=nodes))
+
+
+def test_a_job_that_staging_never_examined_may_leave_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those before it read as many versions as one run examines; a plan looked at it once it had
+    ended, and many others after it."""
+    monkeypatch.setattr(data_groups, "MAX_EXAMINED", 1)
+    monkeypatch.setattr(job_index, "MAX_ENDED_JOBS", 1)
+    h = sited(nodes=1)
+    add(h, 7, store=STORE)
+    h.submit(reads("digits@v1").held())
+    both = msgspec.structs.replace(KEPT, datasets=("digits@v1",))
+    spec = msgspec.structs.replace(job().gpus(1).build(), data=both, hold=True)
+    for number in (h.submit(JobBuilder(spec)), h.submit(job().held()), h.submit(job().held())):
+        h.do(Cancel(only(number)))
+    h.run(2)
+    last = h.submit(job().gpus(1))
+    assert h.state_of(last) == "RUNNING"
+    assert [one.spec.data.outputs for one in h.cluster.state.work.with_data.values()] == [()]
