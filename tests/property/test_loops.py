@@ -20,7 +20,7 @@ from wattline_protocol.ids import DomainId, Instant
 from wattline_scheduler.plan.cycle import plan
 from wattline_scheduler.plan.mix.fragmentation import mix_of, prices
 from wattline_scheduler.plan.model.column_writer import RowHeadroom, snapshot_of
-from wattline_scheduler.plan.model.columns import TRIED, WHOLE_MILLI
+from wattline_scheduler.plan.model.columns import MOST_IDLE_MW, TRIED, WHOLE_MILLI
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.snapshot import Snapshot, TaskPlace
 from wattline_scheduler.plan.model.task_request import ask_of
@@ -220,3 +220,11 @@ def test_an_array_of_another_kind_is_refused() -> None:
         pointer(np.zeros(3, np.int32), np.dtype(np.int64))
     with pytest.raises(TypeError, match="one block"):
         pointer(np.zeros((3, 3), np.int64)[:, 1], np.dtype(np.int64))
+
+
+def test_watts_beyond_what_columns_hold_count_as_the_most(library: native_loops.Library) -> None:
+    claimed = offer("a1", gpus=4, idle_mw=1_500_000_000, cap_max_mw=2_000_000_000)
+    pair = Pair(known(snapshot(claimed, room_kw=1e7, zone_kw=1e7)), library)
+    assert pair.place_best(PLAIN[1]) is not None
+    total_mw = pair.in_loops.columns.first_idle_mw[:4, 0].tolist()
+    assert total_mw == [0, 1_500_000_000, MOST_IDLE_MW, MOST_IDLE_MW]

@@ -30,6 +30,11 @@ WHOLE_MILLI = 1000
 NO_CLASS = 0
 """Class of a slot without a GPU."""
 
+MOST_IDLE_MW = 2**31 - 1
+"""What `idle_mw` and `first_idle_mw` can hold. More counts as this: a task there then needs more
+watts, not fewer. Agents may claim any watts, and tasks on MIG devices count for each free device of
+their GPU."""
+
 ENDLESS_MW = 2**50
 """Headroom of the row that pads lists of rows: more than any site, and safe to multiply."""
 
@@ -241,8 +246,8 @@ class Columns:
         self.gpu_class[at] = numbers + [NO_CLASS] * rest
         self.gpu_index[at] = [gpu.index for gpu in gpus] + [0] * rest
         self.free_milli[at] = [*free_milli] + [0] * rest
-        counted = [gpu.idle_mw for gpu in gpus] if counts_mw is None else [*counts_mw]
-        self.idle_mw[at] = counted + [0] * rest
+        counted = [gpu.idle_mw for gpu in gpus] if counts_mw is None else counts_mw
+        self.idle_mw[at] = [min(mw, MOST_IDLE_MW) for mw in counted] + [0] * rest
         self.one_class[at] = numbers[0] if len(set(numbers)) == 1 else NO_CLASS
         self.has_mixed = self.has_mixed or len(set(numbers)) > 1
         self.note_slots(at)
@@ -255,7 +260,7 @@ class Columns:
         ):
             if free_milli == WHOLE_MILLI:
                 total_mw += mw
-                idle_mw.append(total_mw)
+                idle_mw.append(min(total_mw, MOST_IDLE_MW))
         self.whole[at] = len(idle_mw) - 1
         self.first_idle_mw[: len(idle_mw), at] = idle_mw
 

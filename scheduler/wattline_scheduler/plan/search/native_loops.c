@@ -203,12 +203,14 @@ static int64_t take_gpus(struct columns *c, const struct wanted *l, int64_t at, 
 
 /* Update the columns derived from the free GPUs of a node. */
 static void note_slots(struct columns *c, int64_t at) {
-    int32_t whole = 0, total_mw = 0;
+    int32_t whole = 0;
+    int64_t total_mw = 0;
     c->first_idle_mw[at] = 0;
     for (int64_t slot = at * c->slot_count; slot < (at + 1) * c->slot_count; slot++) {
         if (c->free_milli[slot] != WHOLE_MILLI) continue;
         total_mw += c->idle_mw[slot];
-        c->first_idle_mw[++whole * c->node_count + at] = total_mw;
+        c->first_idle_mw[++whole * c->node_count + at] =
+            total_mw < INT32_MAX ? (int32_t)total_mw : INT32_MAX;
     }
     c->whole[at] = whole;
 }

@@ -10,7 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wattline_protocol.site.wall_power import PERMILLE, wall_mw
-from wattline_scheduler.plan.model.columns import NO_CLASS, WHOLE_MILLI, Ints32
+from wattline_scheduler.plan.model.columns import (
+    MOST_IDLE_MW,
+    NO_CLASS,
+    WHOLE_MILLI,
+    Ints32,
+)
 from wattline_scheduler.plan.model.device_classes import gpu_of
 from wattline_scheduler.plan.model.headroom import Headroom
 from wattline_scheduler.plan.model.snapshot import Snapshot, TaskAllocation
@@ -231,7 +236,7 @@ class TrialLog:
                     columns.free_milli[at, slot_of[gpu]] += used.milli
                     of_gpu = self._slots_of(at, gpu)
                     if (columns.free_milli[at, of_gpu] == WHOLE_MILLI).all():
-                        columns.idle_mw[at, of_gpu] = idle_of[gpu]
+                        columns.idle_mw[at, of_gpu] = min(idle_of[gpu], MOST_IDLE_MW)
                         columns.load_mw[at] -= counts_mw
         columns.note_slots(at)
         self._cache.touch(at)
@@ -241,7 +246,8 @@ class TrialLog:
         columns, at, draws_mw = self.columns, task.at, task.ask.draws_mw
         for slot in task.slots:
             counts_mw = max(int(columns.idle_mw[at, slot]), draws_mw[columns.gpu_class[at, slot]])
-            columns.idle_mw[at, self._slots_of(at, int(columns.gpu_index[at, slot]))] = counts_mw
+            of_gpu = self._slots_of(at, int(columns.gpu_index[at, slot]))
+            columns.idle_mw[at, of_gpu] = min(counts_mw, MOST_IDLE_MW)
 
     def _slots_of(self, at: int, device: int) -> list[int]:
         """Slots of the GPU that a device belongs to: more than one in MIG mode."""

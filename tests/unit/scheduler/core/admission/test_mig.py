@@ -5,14 +5,16 @@ import pytest
 
 from support.core.harness import Harness, joined
 from support.core.preempting import work
-from support.core.sites import A_FEW, JobBuilder, gpu, job, migs, site
+from support.core.sites import A_FEW, NAMEPLATE_MW, JobBuilder, gpu, job, migs, site
 from wattline_protocol.ids import DomainId, GpuIndex, JobId, UserName
 from wattline_protocol.site.model import Account, Quota
-from wattline_protocol.wire.agent_messages import StartTask
+from wattline_protocol.wire.agent_messages import GpuInfo, StartTask
 from wattline_protocol.wire.client_messages import Shed
 from wattline_protocol.wire.mig import MigInstance
 from wattline_scheduler.core.invariants import InvariantBroken, check_invariants
+from wattline_scheduler.core.leases.lease_load import booking_of
 from wattline_scheduler.core.model.jobs.job_kind import kind_of
+from wattline_scheduler.plan.model.columns import MOST_IDLE_MW
 from wattline_scheduler.views.accounts_view import account_views
 from wattline_scheduler.views.jobs_view import job_in_memory
 from wattline_scheduler.views.nodes_view import node_view
@@ -320,3 +322,37 @@ def test_people_see_devices_and_who_has_them() -> None:
     assert reported.attempts[0].places == "0 1g.10gb"
     assert (reported.utilisation, reported.verdict) == (None, "unknown")
     assert h.node("a1").free_milli(GpuIndex(0)) == 858
+
+
+def divided(index: int) -> GpuInfo:
+    """A GPU of seven devices."""
+    return gpu(index, mig=migs(*["1g.10gb"] * 7, node=f"a1-{index}"))
+
+
+def test_watts_that_a_stolen_key_claims_for_gpus_in_use_end_no_plan() -> None:
+    """A device that is free counts what the tasks on its GPU do: their sum exceeded 32 bits, and
+    each further run ended with its first plan."""
+    h = Harness(site().rack("a", 1).build())
+    agent = h.agent("a1")
+    agent.gpus = [divided(at) for at in range(5)]
+    agent.__post_init__()
+    h.join()
+    h.run(2)
+    numbers = [h.submit(small().min_performance(1.0)) for _ in range(5 * 7)]
+    h.run(2)
+    for number in numbers:
+        (attempt,) = h.gang(number).live
+        if number % 7:
+            agent.end(attempt.record.ref)
+    h.settle()
+    claims = {"cap_max_mw": 2 * NAMEPLATE_MW, "overshoot_permille": 5_000}
+    agent.gpus = [msgspec.structs.replace(one, **claims) for one in agent.gpus]
+    agent.restart()
+    h.settle()
+    assert not h.events("books_contradicted")
+    assert sum(mw for _, mw in booking_of(h.cluster.state, h.node("a1")).held) * 6 > MOST_IDLE_MW
+    h.submit(small())
+    h.restart_scheduler()
+    h.join()
+    h.run(2)
+    h.submit(small())
