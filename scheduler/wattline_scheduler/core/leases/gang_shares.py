@@ -92,8 +92,9 @@ def _note(
     state: State, gang: Gang, parts: list[_Part], weights: Mapping[RankGpu, int], now: Now
 ) -> None:
     """Once in a try: the shifts that follow are in caps and leases."""
-    most = max(parts, key=lambda part: weights[part.at])
-    more = (weights[most.at] / PERMILLE - 1) * 100
+    # Weights of an earlier shift lack the GPUs of ranks that were not judged then.
+    most = max(parts, key=lambda part: weights.get(part.at, PERMILLE))
+    more = (weights.get(most.at, PERMILLE) / PERMILLE - 1) * 100
     text = (
         f"{gang.name}: rank {most.rank} on {most.at[0]} gets {more:.3g} % more than an even share "
         f"of the gang's watts, taken from the ranks that wait for it"

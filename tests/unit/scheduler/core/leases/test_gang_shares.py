@@ -7,10 +7,11 @@ import pytest
 from support.core.harness import Harness, joined, running
 from support.core.sites import job, site
 from wattline.task.steps import WINDOW
-from wattline_protocol.ids import DomainId, GpuIndex, JobId, NodeId, TaskRef
+from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId, TaskRef
 from wattline_protocol.wire.agent_messages import Lease
 from wattline_protocol.wire.client_messages import Restore, Shed
 from wattline_protocol.wire.task_reports.rank_steps import RankSteps
+from wattline_scheduler.core.model.usage.rank_watch import RankWatch, Shift
 from wattline_scheduler.power.demand.models import Curve, curve
 
 NODES, PER_NODE = 2, 4
@@ -158,3 +159,25 @@ def test_other_jobs_in_the_same_row_neither_lose_nor_gain() -> None:
     assert gang.ranks.weights
     assert h.agents[node].lease_mw == pytest.approx(before[0], rel=0.005)
     assert sum(work.caps_mw()) == pytest.approx(before[1], rel=0.005)
+
+
+def shifted(work: Work) -> RankWatch:
+    """Just after its first shift."""
+    while not (found := work.h.gang(work.number).ranks) or not found.weights:
+        work.run(1)
+    return found
+
+
+def test_a_shift_that_returns_may_lack_gpus_of_ranks_that_were_not_judged_for_it() -> None:
+    """A program chooses when its ranks have done enough steps, and how long these took."""
+    work = begun(1, worst=1.25)
+    watch = shifted(work)
+    assert watch.shift is not None
+    some = dict([*watch.weights.items()][:1])
+    watch.shift = Shift(slowest_s=1e-6, sum_mw=watch.shift.sum_mw, before=some)
+    watch.weights = {}
+    for _ in range(2):  # the first beat's division is still that of the shift
+        watch.next_step, watch.next_at = 0, Instant(0.0)
+        work.run(1)
+    assert watch.weights == some, "what came after it was slower"
+    assert len(work.h.events("watts_shifted")) == 2
