@@ -129,7 +129,9 @@ def _by_next_reservation(
     key = state.work.queue.key_of(owner, spec, shape, kind_of(owner, spec))
     stay = Stay(record.name, state.work.queue.runs_s(key))
     then = seen.later(earliest(state, owner, spec, now).unix_s - now.unix_s)
-    at = np.array([state.fleet_view.position[node] for node in _able(state, record, shape, now)])
+    # Without its secrets, as `_by_nodes` has counted them: a node may get them until then.
+    able = _able(state, record, shape_of(spec), now)
+    at = np.array([state.fleet_view.position[node] for node in able])
     longest = at[np.argsort(-then.next_s[at], kind="stable")]
     last = int(longest[shape.nodes - 1])
     left_s = float(then.next_s[last])

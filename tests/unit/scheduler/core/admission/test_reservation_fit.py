@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from support.core.harness import BEAT_S, Harness, end_one, joined
@@ -11,6 +12,7 @@ from support.core.sites import JobBuilder, gpu, job, site
 from support.programs.fake_agents import FakeAgent
 from wattline_protocol.ids import NodeId
 from wattline_protocol.job.selection import only
+from wattline_protocol.job.spec import SecretUse
 from wattline_protocol.text.quantities import parse_duration_s
 from wattline_protocol.wire.client_messages import Denied, Update
 from wattline_protocol.wire.reservations import Unreserve
@@ -96,6 +98,16 @@ def test_who_would_not_have_ended_when_another_one_follows_is_refused_with_what_
     assert "would do (--time)" in h.refuse(asks(1, 2 * HOUR_S))
     h.run(600 - 90, BEAT_S)
     assert h.refuse(asks(1, 60.0)).endswith("; name another one, or none")
+
+
+def test_nodes_that_lack_its_secrets_yet_are_those_of_a_job_in_a_reservation() -> None:
+    h = started()
+    h.do(kept(nodes=("a*",)))
+    wanted = job().gpus(8).nodes(2).runtime(600.0).reservation("course")
+    uses = {"KEY": SecretUse("wandb")}
+    number = h.submit(JobBuilder(msgspec.structs.replace(wanted.build(), secrets=uses)))
+    assert "no node has secret wandb of user ada" in h.job(number).wait_reason
+    assert not h.events("books_contradicted")
 
 
 def test_who_has_not_said_how_long_it_runs_is_let_in_and_told() -> None:
