@@ -167,7 +167,10 @@ def read_piece(prefix: str, offset: int, limit_bytes: int) -> LogPiece:
     """Up to `limit_bytes` from `offset`. A negative offset counts from the end; one before the
     oldest byte retained starts there (see `start`). Raises NoLog."""
     for _ in range(READ_TRIES):
-        piece = _try_read(prefix, offset, limit_bytes)
+        try:
+            piece = _try_read(prefix, offset, limit_bytes)
+        except OSError as error:
+            raise NoLog(f"{prefix}{LOG} cannot be read: {error.strerror}") from error
         if piece is not None:
             return piece
     raise NoLog(f"{prefix}{LOG} is written faster than it can be read")
@@ -204,7 +207,10 @@ def _read_both(prefix: str, log: int, old: int, offset: int, limit: int) -> LogP
     start = min(max(offset if offset >= 0 else end + offset, index.first), end)
     data = b""
     if start < index.current and old >= 0:
-        data = os.pread(old, min(limit, index.current - start), start - index.first)
-    if len(data) < limit:
+        if start - index.first >= os.fstat(old).st_size:
+            start = index.current  # a power failure has cut the end of the older file
+        else:
+            data = os.pread(old, min(limit, index.current - start), start - index.first)
+    if len(data) < limit and start + len(data) >= index.current:
         data += os.pread(log, limit - len(data), start + len(data) - index.current)
     return LogPiece(data, start, end, index.lost)

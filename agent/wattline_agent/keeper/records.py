@@ -38,11 +38,11 @@ def sync_directory(path: Path) -> None:
 
 
 def read_record(path: Path) -> object:
-    """The JSON value in `path`; None when it is absent, torn, too large or not JSON."""
+    """The JSON value in `path`; None when it is absent, unreadable, torn, too large or not JSON."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_RECORD_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return None
     if len(data) > MAX_RECORD_BYTES:
         return None

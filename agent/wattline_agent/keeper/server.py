@@ -31,6 +31,7 @@ from wattline_agent.keeper.spec import (
     ExitRecord,
     check_argv,
     check_key,
+    is_seconds,
     parse_spec,
 )
 from wattline_agent.keeper.starting import Loop
@@ -299,9 +300,9 @@ class Server:
 
 
 def _seconds(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(value)
-    raise BadRequest(f"{value!r} is not a time in seconds")
+    if is_seconds(value):
+        return float(value)  # type: ignore[arg-type]  # checked
+    raise BadRequest(f"{value!r:.100} is not a time in seconds")
 
 
 def listen(state_dir: Path) -> socket.socket:

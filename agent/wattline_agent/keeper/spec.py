@@ -42,6 +42,8 @@ MAX_KEY_CHARS = 64
 MAX_ACCOUNT_CHARS = 64
 MAX_TASKS = 4096
 """Maximum of attempts in a keeper, ended ones included until they are dropped."""
+MAX_SECONDS = 1e12
+"""Of a time: thirty thousand years. A longer one is no number of a clock."""
 RLIMIT_NAMES = frozenset({"core", "nofile", "nproc", "memlock", "fsize", "stack"})
 
 STOP_SIGNALS = frozenset(
@@ -169,8 +171,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+def is_seconds(value: object) -> bool:
+    """Whether a value of a request is a time."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= MAX_SECONDS
 
 
 def _is_stop_signal(value: object) -> bool:
@@ -193,9 +197,9 @@ _CHECKS: dict[str, tuple[Any, str]] = {
     "rlimits": (_is_limits, f"a map with keys among {sorted(RLIMIT_NAMES)}"),
     "cpus": (_is_count, "a count"),
     "memory_bytes": (_is_count, "a number of bytes"),
-    "grace_s": (_is_time, "seconds"),
-    "runtime_limit_s": (_is_time, "seconds"),
-    "lease_until_s": (lambda v: v is None or _is_time(v), "seconds or null"),
+    "grace_s": (is_seconds, "seconds"),
+    "runtime_limit_s": (is_seconds, "seconds"),
+    "lease_until_s": (lambda v: v is None or is_seconds(v), "seconds or null"),
     "log_limit_bytes": (_is_count, "a number of bytes"),
     "run_as": (_is_account, "the name of an account, or empty"),
     "own": (lambda v: isinstance(v, list) and all(map(_is_path, v)), "a list of absolute paths"),

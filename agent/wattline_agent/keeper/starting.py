@@ -278,6 +278,8 @@ class Starter:
         except OSError as error:
             words = f"could not be set up: {error.strerror}: {error.filename or attempt.folder}"
             self._callbacks.failed(attempt, kind_of(error.errno), words)
+        except (ValueError, OverflowError) as error:  # of a text that no call of the kernel takes
+            self._callbacks.failed(attempt, "not_startable", f"could not be set up: {error}")
 
     def _note(self, attempt: Attempt) -> None:
         """Record what a successor needs to find the processes of this attempt."""

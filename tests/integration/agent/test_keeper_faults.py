@@ -9,17 +9,27 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.node.keepers import CONTEXT, LiveKeeper, connect, keeper, ref, shell, start_keeper
+from support.node.keepers import (
+    CONTEXT,
+    LiveKeeper,
+    connect,
+    keeper,
+    order,
+    ref,
+    shell,
+    start_keeper,
+)
 from support.node.simnode import DEADLINE_S, wait_until
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext
 from wattline_agent.executor.layout import ORDERS_FILE
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
 from wattline_agent.keeper.journal import read_journal
 from wattline_agent.keeper.processes import tree
-from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME, STARTS_FILE
+from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME, STARTS_FILE, TaskSpec
 from wattline_protocol.ids import UnixTime
 from wattline_protocol.wire.task_order import Notice
 
@@ -365,6 +375,7 @@ def raw_answers(state_dir: Path, data: bytes) -> list[dict[str, object]]:
         (b'{"id": 1, "do": "kill"}\n', "no 'key'"),
         (b'{"id": 1, "do": "drop", "keys": ["../../etc"]}\n', "is not JOB.TASK.ATTEMPT"),
         (b'{"id": 1, "do": "renew", "until_s": "soon"}\n', "is not a time"),
+        (b'{"id": 1, "do": "renew", "until_s": 1%b}\n' % (b"0" * 400), "is not a time"),
         (b'{"id": 1, "do": "start", "task": {"key": "1.0.1"}}\n', "missing or unknown keys"),
         (b"\xff\xfe\n", "Expecting value"),
         (b"[" * 100_000 + b"\n", "recursion"),
@@ -378,6 +389,39 @@ def test_a_bad_request_is_answered_in_words(
         assert answer["ok"] is False
         assert words in str(answer["error"])
         assert live.run(shell("true")).exit is not None
+
+
+def test_a_program_whose_header_is_damaged_fails_alone(live: LiveKeeper) -> None:
+    """The keeper looks for its loader: an offset of 2^64 - 1 ended it, and all tasks."""
+    damaged = live.state_dir / "damaged"
+    damaged.write_bytes(b"\x7fELF\x02".ljust(32, b"\1") + b"\xff" * 4096)
+    damaged.chmod(0o755)
+    live.runner.launch(shell("sleep 1000"), CONTEXT)
+    end = live.run(order(str(damaged), of=ref(2))).exit
+    assert end is not None
+    assert end.kind == "not_startable"
+    assert live.seen().phase == "running"
+
+
+def test_a_start_that_no_call_takes_ends_as_one(live: LiveKeeper) -> None:
+    """Half a surrogate pair, which JSON can spell, is in no argument of a program."""
+    task = spec_json("3.0.1", argv=["/bin/echo", "\ud800"])
+    client = KeeperClient(live.state_dir)
+    client.ask("start", task=task)
+    wait_until(lambda: view(client, "3.0.1")["phase"] == "ended", "it has ended")
+    assert view(client, "3.0.1")["exit"]["kind"] == "not_startable"
+    client.close()
+
+
+def view(client: KeeperClient, key: str) -> dict[str, Any]:
+    return next(one for one in client.ask("list")["tasks"] if one["key"] == key)
+
+
+def spec_json(key: str, argv: list[str]) -> dict[str, Any]:
+    plain = TaskSpec(
+        key, tuple(argv), {}, {}, "/", {}, 0, 0, 1.0, 0.0, None, 65536, "", (), "", "", ()
+    )
+    return plain.to_json()
 
 
 def test_an_endless_request_is_cut_off(tmp_path: Path) -> None:

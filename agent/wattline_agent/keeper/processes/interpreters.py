@@ -20,8 +20,11 @@ SCRIPT_BYTES = 256
 ELF_64 = b"\x7fELF\x02"
 HEADER = struct.Struct("=32xQ14xHH")
 """ELF header (elf(5)): offset, entry size and count of the segment headers."""
-SEGMENT = struct.Struct("=I4xQ16xQ")
+SEGMENT = struct.Struct("=I4xQ16xQ16x")
 """Segment header: type, offset, size."""
+MAX_SEGMENTS_BYTES = 64 * 1024
+MAX_LOADER_BYTES = 4096
+"""Of all segment headers, and of the name: the kernel executes no file that says more."""
 INTERPRETER = 3
 """Segment type PT_INTERP: the path of the loader."""
 
@@ -32,7 +35,7 @@ def touch_interpreters(file: str, cwd: str, touch: Callable[[str], None]) -> Non
     for _ in range(MAX_NAMED):
         try:
             named = _named_by(file)
-        except (OSError, struct.error) as error:
+        except (OSError, OverflowError, struct.error) as error:
             raise NotLocal(file) from error
         if not named:
             return
@@ -41,7 +44,8 @@ def touch_interpreters(file: str, cwd: str, touch: Callable[[str], None]) -> Non
 
 
 def _named_by(path: str) -> str:
-    """The interpreter named by a file; empty = none. Raises OSError, struct.error."""
+    """The interpreter named by a file; empty = none. Raises OSError, OverflowError where an offset
+    is in no file, struct.error."""
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - to open it could wait
         raise OSError
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # never wait for a file lease
@@ -49,7 +53,7 @@ def _named_by(path: str) -> str:
         head = os.pread(file, HEAD_BYTES, 0)
         if head.startswith(b"#!"):
             words = head[2:SCRIPT_BYTES].partition(b"\n")[0].split()
-            return os.fsdecode(words[0]) if words else ""
+            return _named(words[0]) if words else ""
         return _loader_of(file, head) if head.startswith(b"\x7fELF") else ""
     finally:
         os.close(file)
@@ -59,9 +63,16 @@ def _loader_of(file: int, head: bytes) -> str:
     if not head.startswith(ELF_64):
         raise OSError  # built for another machine type
     at, size, count = HEADER.unpack_from(head)
+    if size != SEGMENT.size or size * count > MAX_SEGMENTS_BYTES:
+        raise OSError
     segments = os.pread(file, size * count, at)
     for start in range(0, size * count, size):
         kind, where, length = SEGMENT.unpack_from(segments, start)
         if kind == INTERPRETER:
-            return os.fsdecode(os.pread(file, length, where).rstrip(b"\0"))
+            return _named(os.pread(file, min(length, MAX_LOADER_BYTES), where))
     return ""
+
+
+def _named(name: bytes) -> str:
+    """Up to the first zero, as the kernel reads it."""
+    return os.fsdecode(name.partition(b"\0")[0])

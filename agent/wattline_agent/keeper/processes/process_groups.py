@@ -70,13 +70,14 @@ class ProcessGroups:
         return found.get(attempt.life.spec.key, [])
 
     def all(self) -> dict[str, list[tree.Process]]:
-        """Living processes of every living attempt, by the last scan if that is recent."""
+        """Living processes of every living attempt, by the last scan if that is recent: attempts
+        whose end is on disk since then are not among them."""
         now_s = self._clock()
         if now_s >= self._next_s:
             self._found, self._began_s = self._look(), now_s
             ended_s = self._clock()
             self._next_s = ended_s + max(POLL_S, ended_s - now_s)
-        return self._found
+        return {key: found for key, found in self._found.items() if key in self._attempts}
 
     def _look(self) -> dict[str, list[tree.Process]]:
         """An orphan without an attempt's mark is counted for the only living attempt; with several,

@@ -64,10 +64,10 @@ def marker_of(task_dir: str) -> bytes:
 
 def read_proc(path: str, most_bytes: int = MAX_PROC_BYTES) -> bytes | None:
     """Read a file of /proc without the layers of `open`: a scan of a busy host reads thousands.
-    None when the process has ended."""
+    None when the process has ended, or /proc hides it from this user (hidepid=1 of proc(5))."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     try:
         data = b""
@@ -121,11 +121,7 @@ def has_marker(pid: int, marker: bytes) -> bool:
 def marks_of(pid: int) -> frozenset[bytes]:
     """What `marker_of` is compared with: of the environment with which it was executed. None are
     readable of another user's process, which is not one of ours."""
-    try:
-        environ = read_proc(f"/proc/{pid}/environ")
-    except PermissionError:
-        return frozenset()
-    return marks_in(environ or b"")
+    return marks_in(read_proc(f"/proc/{pid}/environ") or b"")
 
 
 def marks_in(environ: bytes) -> frozenset[bytes]:

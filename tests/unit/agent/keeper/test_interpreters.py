@@ -1,13 +1,14 @@
 """What the kernel opens beside a file that it executes: known before it does."""
 
 import os
+import struct
 import sys
 from pathlib import Path
 
 import pytest
 
 from wattline_agent.keeper.mounts import NotLocal
-from wattline_agent.keeper.processes.interpreters import touch_interpreters
+from wattline_agent.keeper.processes.interpreters import ELF_64, INTERPRETER, touch_interpreters
 
 
 def touched(file: Path | str, cwd: str = "/") -> list[str]:
@@ -92,3 +93,51 @@ def test_nothing_is_read_that_must_not_be_touched(tmp_path: Path) -> None:
 
     with pytest.raises(NotLocal, match="/bin/sh"):
         touch_interpreters(str(outer), "/", touch)
+
+
+def test_a_name_ends_at_a_zero(tmp_path: Path, loader: str) -> None:
+    assert touched(script(tmp_path / "script", b"#!/bin/sh\0x -e")) == ["/bin/sh", loader]
+
+
+HUGE = 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"at": HUGE},
+        {"size": 0},
+        {"size": 65_535, "count": 65_535},
+        {"count": 65_535},
+        {"where": HUGE},
+        {"where": 2**63},
+    ],
+    ids=str,
+)
+def test_a_program_whose_header_says_what_is_in_no_file_could_hang(
+    tmp_path: Path, header: dict[str, int]
+) -> None:
+    """It is executed by a child, which says what the kernel says of it."""
+    with pytest.raises(NotLocal):
+        touched(program(tmp_path / "program", **header))
+
+
+def test_the_name_of_a_loader_is_as_long_as_a_path_at_most(tmp_path: Path) -> None:
+    """A length of 2^64 - 1 would be read at once."""
+    assert touched(program(tmp_path / "program", length=HUGE))[0].endswith("/ld-x.so")
+
+
+def program(
+    path: Path,
+    at: int = 64,
+    size: int = 56,
+    count: int = 1,
+    where: int = 120,
+    length: int = 9,
+) -> Path:
+    """Headers of a program (elf(5)) with one segment, the name of its loader."""
+    head = ELF_64 + bytes(27) + struct.pack("<Q14xHH", at, size, count) + bytes(6)
+    segment = struct.pack("<I4xQ16xQ16x", INTERPRETER, where, length)
+    path.write_bytes(head + segment + bytes(path.parent / "ld-x.so") + b"\0more")
+    (path.parent / "ld-x.so").write_bytes(b"")
+    return path

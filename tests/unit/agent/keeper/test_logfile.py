@@ -7,6 +7,7 @@ import pytest
 
 from wattline_agent.keeper.logfile import (
     INDEX,
+    LOG,
     MIN_LIMIT_BYTES,
     OLD_LOG,
     LogWriter,
@@ -161,3 +162,26 @@ def test_a_log_that_cannot_be_made_yet_is_made_later_and_says_what_it_lacks(
 def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(NoLog, match="has written no log"):
         read_piece(f"{tmp_path}/1.", 0, 10)
+
+
+def test_the_end_of_the_older_file_that_a_power_failure_has_cut_is_skipped(tmp_path: Path) -> None:
+    """Its name and the index were on disk, its last bytes were not: the agent reads the end of the
+    log of each attempt that such a failure has ended."""
+    total, cut = HALF + 100, 5000
+    write(f"{tmp_path}/1.", total, step=1000)
+    os.truncate(f"{tmp_path}/1.{OLD_LOG}", HALF - cut)
+    tail = read_piece(f"{tmp_path}/1.", -(100 + cut // 2), 10 * HALF)
+    assert (tail.start, tail.end, tail.data) == (HALF, total, numbered(HALF, 100))
+    before = read_piece(f"{tmp_path}/1.", 0, 10 * HALF)
+    assert (before.start, before.data) == (0, numbered(0, HALF - cut))
+    after = read_piece(f"{tmp_path}/1.", len(before.data), 10 * HALF)
+    assert (after.start, after.data) == (HALF, numbered(HALF, 100))
+
+
+@pytest.mark.parametrize("name", [LOG, OLD_LOG, INDEX])
+def test_what_is_no_file_is_no_log(tmp_path: Path, name: str) -> None:
+    write(f"{tmp_path}/1.", HALF + 100, step=1000)
+    (tmp_path / f"1.{name}").unlink()
+    (tmp_path / f"1.{name}").mkdir()
+    with pytest.raises(NoLog):
+        read_piece(f"{tmp_path}/1.", 0, 10 * HALF)

@@ -104,3 +104,14 @@ def test_scans_that_take_long_take_half_of_the_time() -> None:
         groups.all()
         host.now_s += POLL_S
     assert host.scans == 2, "1 s, 1 s of rest, and another one"
+
+
+def test_an_attempt_whose_end_is_on_disk_is_in_no_scan_from_before() -> None:
+    """Usage is booked by the last scan: an attempt that is no longer there ended the keeper."""
+    host, known = Host(), attempts()
+    groups = ProcessGroups(known, host.scan, host.clock)
+    groups.all()
+    del known["1.7.1"]
+    host.now_s += POLL_S / 2
+    assert groups.all().keys() == known.keys()
+    assert host.scans == 1

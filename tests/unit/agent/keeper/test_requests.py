@@ -58,6 +58,8 @@ def test_a_good_request_is_taken() -> None:
         ("cpus", -1),
         ("memory_bytes", 1.5),
         ("grace_s", -1),
+        ("grace_s", 10**400),
+        ("runtime_limit_s", float("inf")),
         ("grace_s", float("nan")),
         ("lease_until_s", "soon"),
         ("log_limit_bytes", None),

@@ -1,5 +1,7 @@
 """Which processes belong to an attempt, and where cgroups are: from made-up tables and texts."""
 
+import errno
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from wattline_agent.keeper.processes.tree import (
     living_below,
     marker_of,
     marks_in,
+    marks_of,
     members,
     moving,
     parents_first,
@@ -198,3 +201,19 @@ def test_of_an_environment_without_end_only_the_marker_is_taken() -> None:
 def test_no_more_of_a_file_is_read_than_is_needed(tmp_path: Path) -> None:
     (tmp_path / "cmdline").write_bytes(b"a\0" * 1024 * 1024)
     assert len(read_proc(str(tmp_path / "cmdline"), READ_BYTES) or b"") == READ_BYTES
+
+
+def test_a_process_that_proc_hides_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with hidepid=1, where the names of others are listed and nothing in them can be opened."""
+    really_open, hidden = os.open, f"/proc/{os.getppid()}/"
+
+    def opened(path: str, flags: int) -> int:
+        if path.startswith(hidden):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        return really_open(path, flags)
+
+    monkeypatch.setattr(os, "open", opened)
+    found = tree.all_processes()
+    assert os.getpid() in found
+    assert os.getppid() not in found
+    assert marks_of(os.getppid()) == frozenset()
