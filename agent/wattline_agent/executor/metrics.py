@@ -108,6 +108,8 @@ class MetricsTail:
                 self.history.unread_bytes += max(0, begin - max(self._offset, self.history.read_to))
                 self._offset, self._rest = begin, b""
             data = os.pread(descriptor, MAX_BYTES_PER_LOOK, self._offset)
+        except OSError:  # of a damaged disk, or a file of /proc in its place
+            return b""
         finally:
             os.close(descriptor)
         self._offset += len(data)

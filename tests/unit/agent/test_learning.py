@@ -85,6 +85,18 @@ def test_a_counter_that_jumps_counts_no_energy_and_is_no_overshoot() -> None:
     assert not one.is_ineffective
 
 
+def test_a_limit_of_zero_shows_no_overshoot() -> None:
+    """A driver that reports it has no limit: the draw over it is no number."""
+    one = gpu()
+    for second in range(5):
+        reading = FastReading(
+            GpuIndex(0), second, CAP, enforced_mw=0, host_limit_mw=CAP, is_average=True
+        )
+        take_reading(one, reading, has_task=True)
+        assert not overshoot_seen(one)
+    assert not one.is_ineffective
+
+
 def test_energy_over_a_second_above_the_cap_is() -> None:
     one = gpu()
     seen(one, 0.0, CAP, 0, is_average=False)

@@ -3,7 +3,7 @@
 import pytest
 
 from support.node.rig import MAX, MIN, Rig, messages_of, names, of, ref, wall
-from wattline_agent.core.effects import ApplyCaps, RestoreCaps, SaveState, WouldCap
+from wattline_agent.core.effects import ApplyCaps, Kill, RestoreCaps, SaveState, Thaw, WouldCap
 from wattline_agent.core.events import Connected, StopAsked, TimePassed
 from wattline_agent.core.link.adoption import MOST_WAIT_S
 from wattline_protocol.wire.agent_messages import (
@@ -299,3 +299,24 @@ def test_the_state_is_saved_when_the_boot_is_known() -> None:
     states = [effect.state for effect in of(rig.boot(), SaveState)]
     assert states[-1].boot_id == rig.boot_id
     assert states[-1].found_mw == {"GPU-0": MAX, "GPU-1": MAX}
+
+
+@pytest.mark.parametrize("freezes", [True, False])
+def test_what_was_allocated_a_gpu_that_is_gone_is_paused_and_resumed_or_killed(
+    busy: Rig, *, freezes: bool
+) -> None:
+    """One that fell off the bus: the driver does not list it to an agent that is started again."""
+    busy.lease(wall(2 * MAX))
+    busy.start(ref(2), 1, gpu_share_permille=500)
+    busy.start(ref(4), 1, gpu_share_permille=500)
+    busy.crash()
+    busy.gpus.pop()
+    busy.keeps_freezes = not freezes
+    busy.ready()
+    assert busy.node.shared_gpus == frozenset()
+    busy.lease(wall(2 * MAX))
+    busy.pause(ref(2), 5.0)
+    done = busy.pass_s(6)
+    assert [kill.ref for kill in of(done, Kill)] == ([] if freezes else [ref(2)])
+    assert len(of(done + busy.resume(ref(2)), Thaw)) == freezes
+    assert busy.tasks[ref(2)].phase == ("running" if freezes else "ended")

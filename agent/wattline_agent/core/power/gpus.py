@@ -468,7 +468,7 @@ def _raise_idle(gpu: Gpu, most_mw: int) -> bool:
 def overshoot_seen(gpu: Gpu) -> int:
     """Mean over a second as permille of its limit; 0 where that is not significant."""
     reading, mean_mw = gpu.reading, gpu.mean_mw
-    if reading is None or mean_mw is None or gpu.enforced_mw is None:
+    if reading is None or mean_mw is None or not gpu.enforced_mw:  # a limit of 0 W is none
         return 0
     settle_s = CAP_SETTLE_S if reading.energy_mj is not None or reading.is_average else INSTANTS
     is_settled = reading.mono_s - gpu.limit_since_s >= settle_s

@@ -14,6 +14,12 @@ from wattline_protocol.ids import GpuIndex
 from wattline_protocol.job.spec import WHOLE_GPU
 
 
+def gpus_of(state: NodeState, attempt: Attempt) -> list[Gpu]:
+    """GPUs allocated to it. One that fell off the bus is not listed by a driver that is loaded
+    again, nor to an agent that is started again; what was allocated it may live on."""
+    return [state.gpus[index] for index in attempt.gpus if index < len(state.gpus)]
+
+
 def users(state: NodeState, index: GpuIndex) -> list[Attempt]:
     """Attempts allocated this GPU, or a share of it."""
     return [a for a in state.attempts.values() if a.holds_gpus and index in a.gpus]
@@ -26,7 +32,8 @@ def free_permille(state: NodeState, index: GpuIndex) -> int:
 
 def shared(state: NodeState) -> frozenset[GpuIndex]:
     """GPUs of which more than one living attempt has a share."""
-    held = Counter(index for a in state.attempts.values() if a.is_alive for index in a.gpus)
+    alive = (attempt for attempt in state.attempts.values() if attempt.is_alive)
+    held = Counter(gpu.index for attempt in alive for gpu in gpus_of(state, attempt))
     return frozenset(index for index, attempts in held.items() if attempts > 1)
 
 

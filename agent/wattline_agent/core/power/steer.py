@@ -187,11 +187,11 @@ def _confirm_waiting(state: NodeState, goal: dict[GpuIndex, int], now: Now) -> b
     """
     since_s = now.mono_s - _limits_hold_s(state)
     stale = {
-        index: goal[index]
+        gpu.index: goal[gpu.index]
         for attempt in state.attempts.values()
         if attempt.will_load_gpus
-        for index in attempt.gpus
-        if state.gpus[index].checked_s < max(commands.waits_since(attempt), since_s)
+        for gpu in held_watts.gpus_of(state, attempt)
+        if gpu.checked_s < max(commands.waits_since(attempt), since_s)
     }
     return _apply(state, _settable(state, stale, now), now, must_scan=True)
 
@@ -200,11 +200,11 @@ def _unseen(state: NodeState, now: Now) -> frozenset[GpuIndex]:
     """GPUs whose processes were not listed since a start waits for them, or too long ago."""
     since_s = now.mono_s - _limits_hold_s(state)
     return frozenset(
-        index
+        gpu.index
         for attempt in state.attempts.values()
         if attempt.is_reserved
-        for index in attempt.gpus
-        if state.gpus[index].scanned_s < max(commands.waits_since(attempt), since_s)
+        for gpu in held_watts.gpus_of(state, attempt)
+        if gpu.scanned_s < max(commands.waits_since(attempt), since_s)
     )
 
 

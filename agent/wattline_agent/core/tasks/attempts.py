@@ -124,17 +124,15 @@ def _is_at_rest(state: NodeState, attempt: Attempt) -> bool:
         return False
     # On GPUs shared with others, the draw does not show whether this attempt is idle.
     own = [
-        index
-        for index in attempt.gpus
-        if not held_watts.has_load_of_others(state, index, attempt)
-        and not state.gpus[index].foreign
+        gpu
+        for gpu in held_watts.gpus_of(state, attempt)
+        if not held_watts.has_load_of_others(state, gpu.index, attempt) and not gpu.foreign
     ]
-    draws = [(state.gpus[index], state.gpus[index].reading) for index in own]
     return all(
-        reading is not None
-        and reading.power_mw is not None
-        and (reading.power_mw <= gpu.idle_bound_mw or reading.util_pct == 0)
-        for gpu, reading in draws
+        gpu.reading is not None
+        and gpu.reading.power_mw is not None
+        and (gpu.reading.power_mw <= gpu.idle_bound_mw or gpu.reading.util_pct == 0)
+        for gpu in own
     )
 
 

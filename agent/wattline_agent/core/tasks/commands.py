@@ -152,7 +152,7 @@ def _refuse_beside_foreign(state: NodeState, now: Now) -> bool:
     reserved = [a for a in state.attempts.values() if isinstance(a.standing, Reserved)]
     refused = False
     for attempt in reserved:
-        used = [state.gpus[i] for i in attempt.gpus if state.gpus[i].foreign]
+        used = [gpu for gpu in held_watts.gpus_of(state, attempt) if gpu.foreign]
         if used and isinstance(attempt.standing, Reserved):
             del state.attempts[attempt.ref]
             answer(state, attempt.standing.seq, "refused", foreign_processes.why_not_given(used[0]))
@@ -175,8 +175,8 @@ def waits_since(attempt: Attempt) -> float:
 
 
 def _begin(state: NodeState, attempt: Attempt, now: Now) -> None:
-    for index in attempt.gpus:
-        begin_use(state.gpus[index])
+    for gpu in held_watts.gpus_of(state, attempt):
+        begin_use(gpu)
     if isinstance(attempt.standing, Reserved):
         seq = attempt.standing.seq
         attempt.standing, attempt.launched_s = Launched(), now.mono_s

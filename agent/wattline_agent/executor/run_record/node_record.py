@@ -131,5 +131,7 @@ def _read(path: str) -> bytes:
     try:
         is_plain = stat.S_ISREG(os.fstat(descriptor).st_mode)
         return os.pread(descriptor, MAX_PART_BYTES, 0) if is_plain else b""
+    except OSError:  # of a damaged disk
+        return b""
     finally:
         os.close(descriptor)

@@ -150,3 +150,11 @@ def test_steps_out_of_bounds_and_ranks_without_end_are_ignored(tmp_path: Path) -
     ranks = read(tmp_path / "n", many).ranks
     assert len(ranks) == MAX_RANKS
     assert {one.rank: one.step for one in ranks}[3] == 41
+
+
+def test_a_file_that_cannot_be_read_has_no_reports(tmp_path: Path) -> None:
+    """As on a damaged disk: a task puts a link to such a file in its place."""
+    (tmp_path / "m").symlink_to("/proc/self/mem")
+    tail = MetricsTail(str(tmp_path / "m"))
+    tail.poll()
+    assert (tail.latest, tail.marks) == ({}, 0)
