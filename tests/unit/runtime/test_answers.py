@@ -172,6 +172,23 @@ def test_a_client_that_leaves_takes_no_other_along() -> None:
     run(test, routed(1))
 
 
+def test_a_task_that_is_cancelled_while_it_waits_takes_no_other_along() -> None:
+    """As of a record stream whose connection has ended: the rest waited for ever."""
+
+    async def test(shell: FakeShell, answers: Answers) -> None:
+        _, _, (_, late, _), (_, last, _) = [answers.submit("svc", b"1", 100.0) for _ in range(4)]
+        late.cancel()
+        await shell.answer(1, Output(b"out"))
+        assert await last == Output(b"out")
+        first, second = (answers.submit("svc", b"2", 100.0) for _ in range(2))
+        second[1].cancel()
+        answers.abandon(first[0])
+        answers.abandon(second[0])
+        assert shell.abandoned == [first[0]], "nobody waits for it any more"
+
+    run(test, routed(1))
+
+
 def test_a_new_revision_finds_an_empty_cache_and_two_at_once_use_none() -> None:
     async def test(shell: FakeShell, answers: Answers) -> None:
         await filled(shell, answers)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from errno import ENOSPC
+from errno import EIO, ENOSPC
 from pathlib import Path
 
 import pytest
@@ -156,3 +156,29 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="batch directory"):
         BatchDirectory(tmp_path / "file", 0)
+
+
+@pytest.mark.parametrize("broken", ["input.jsonl", "state.json", "output.jsonl"])
+def test_a_batch_that_cannot_be_opened_leaves_no_file_open(
+    directory: BatchDirectory, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """It is tried again each second: the gateway had no file descriptor left after some hours."""
+    path = directory.path(accepted(directory, "a").id)
+    if broken == "input.jsonl":
+        (path / broken).unlink()
+    elif broken == "state.json":
+        (path / broken).mkdir()
+    else:
+        monkeypatch.setattr(os, "ftruncate", damaged_disk)
+    before = open_files()
+    with pytest.raises(OSError, match=r"No such file|Is a directory|Input/output error"):
+        f.Opened(path, 2)
+    assert open_files() == before
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def damaged_disk(*_: object) -> None:
+    raise OSError(EIO, os.strerror(EIO))

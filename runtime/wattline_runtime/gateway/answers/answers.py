@@ -30,6 +30,11 @@ class Follower(NamedTuple):
     seen: frozenset[str] | None
     kind: RequestKind
 
+    def ends(self, outcome: Outcome | None) -> None:
+        """It has its outcome, unless its task was cancelled while it waited."""
+        if not self.waiter.done():
+            self.waiter.set_result(outcome)
+
 
 class Flight(msgspec.Struct, eq=False):
     """A request to the core that several clients wait for; the core's shell ends it."""
@@ -172,7 +177,7 @@ class Answers:
             flight.is_left = True
         else:
             del self._flights[number]
-            flight.followers.pop(number).waiter.set_result(None)
+            flight.followers.pop(number).ends(None)
         if flight.is_left and not flight.followers:
             self._shell.abandon(flight.leader)
 
@@ -208,7 +213,7 @@ class Answers:
         for number, one in flight.followers.items():
             del self._flights[number]
             if is_shared:
-                one.waiter.set_result(_without_run(outcome))
+                one.ends(_without_run(outcome))
             else:
                 ask = flight.service, flight.key, one.deadline_s, one.seen, one.kind
                 again, own = self._shell.submit(*ask)

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -147,8 +147,12 @@ class Input:
 
     def __init__(self, folder: Path, skip: int) -> None:
         self._file: BinaryIO = (folder / "input.jsonl").open("rb")
-        for _ in range(skip):
-            self._file.readline()
+        try:
+            for _ in range(skip):
+                self._file.readline()
+        except BaseException:
+            self._file.close()
+            raise
 
     def read(self, most: int, most_bytes: int) -> list[bytes]:
         """The next rows, at least one unless there is none."""
@@ -174,11 +178,19 @@ class Output:
         self._file = os.open(folder / "output.jsonl", flags, 0o600)
         self._is_torn = False
         """The file has bytes behind the position."""
+        try:
+            self.position = self._begin(total)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, total: int) -> Position:
         with os.fdopen(os.dup(self._file), "rb") as read:
             read.seek(0)
-            self.position = whole_prefix(_lines(read), total)
-        os.ftruncate(self._file, self.position.size_bytes)
+            position = whole_prefix(_lines(read), total)
+        os.ftruncate(self._file, position.size_bytes)
         os.fsync(self._file)
+        return position
 
     def append(self, lines: list[bytes], failed: int) -> None:
         """Append results; they are on disk once this returns, and none of them if it raises
@@ -210,14 +222,14 @@ class Opened:
 
     def __init__(self, folder: Path, total: int) -> None:
         """Raises BlockingIOError while another process has it, and OSError."""
-        self.lock = Lock(folder)
-        try:
+        with ExitStack() as opened:
+            self.lock = Lock(folder)
+            opened.callback(self.lock.release)
             self.output = Output(folder, total)
+            opened.callback(self.output.close)
             position, before = self.output.position, read_progress(folder)
             self.input = Input(folder, position.rows)
-        except OSError:
-            self.lock.release()
-            raise
+            opened.pop_all()  # all of it is there
         self.progress = Progress(
             rows=position.rows,
             failed=position.failed,

@@ -336,7 +336,7 @@ class BodyLog:
             rule = self._rules.get(file.parent.name)
             if rule is not None:
                 retention_s = min(retention_s, rule.settings.log_retention_s)
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # deleted by another process, or a damaged disk: tried again
                 status = file.stat()
                 if status.st_size and status.st_mtime < now_s - retention_s:
                     file.unlink()
