@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -100,6 +101,21 @@ def test_a_killed_process_takes_no_request_of_others_and_no_count_with_it(stack:
     assert set(clients.statuses) == {200}
     assert clients.broken <= 1  # the one that the killed process had
     assert abs(served(stack) - len(clients.statuses)) <= 12 + clients.broken
+
+
+def test_a_process_that_cannot_be_started_again_is_tried_later(stack: Stack) -> None:
+    """As on a host that has no process or file descriptor left: it ended the whole gateway."""
+    stack.start_gateway("--processes=2")
+    stack.start_worker()
+    parent, (first, second) = stack.processes[0].pid, processes(stack)
+    soft, hard = resource.prlimit(parent, resource.RLIMIT_NOFILE)
+    resource.prlimit(parent, resource.RLIMIT_NOFILE, (3, hard))
+    first.kill()
+    wait_for(lambda: "it could not be started" in stack.logs(), "a start that fails")
+    assert infer(stack) == 200
+    resource.prlimit(parent, resource.RLIMIT_NOFILE, (soft, hard))
+    wait_for(lambda: len(processes(stack)) == 2 and stack.ready_workers(), "another process")
+    assert second in processes(stack)
 
 
 def test_others_accept_for_a_frozen_process_until_it_runs_again(stack: Stack) -> None:

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, islice
 
@@ -74,6 +75,11 @@ class _Process:
     def accepts(self) -> bool:
         """Clients that connect to its socket."""
         return self.is_serving and self.silent_s < SILENT_S
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it, unless it has just ended."""
+        with suppress(ProcessLookupError):
+            self.handle.send_signal(number)
 
 
 async def serve_by_processes(
@@ -183,7 +189,7 @@ class _Parent:
             return
         self._end()
         for process in self._processes.values():
-            process.handle.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
         self._run_beside(self._kill_late())
 
     def _end(self) -> None:
@@ -195,7 +201,7 @@ class _Parent:
         await asyncio.sleep(self._config.stop_grace_s + KILL_AFTER_S)
         for process in self._processes.values():
             log.warning("gateway_process_killed", number=process.number)
-            process.handle.kill()
+            process.send_signal(signal.SIGKILL)
 
     def _run_beside(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -209,15 +215,11 @@ class _Parent:
         delay_s = 0.0
         while not self._ending.is_set():
             start_s = time.monotonic()
-            process = await self._start(number)
-            while (message := await process.channel.receive()) is not None:
-                self._take(process, message)
-            status = await process.handle.wait()
-            self._forget(process)
+            status, why = await self._run_one(number)
             if self._ending.is_set():
                 return
             if self._endpoints is None:
-                why = process.why or f"process {number} ended with status {status}"
+                why = why or f"process {number} ended with status {status}"
                 raise TakeoverFailed(why) if self._successor else ProcessFailed(why)
             is_steady = time.monotonic() - start_s >= STEADY_S
             delay_s = 0.0 if is_steady else min(MAX_DELAY_S, max(FIRST_DELAY_S, 2 * delay_s))
@@ -225,7 +227,7 @@ class _Parent:
                 "gateway_process_ended",
                 number=number,
                 status=status,
-                why=process.why,
+                why=why,
                 restart_s=delay_s,
             )
             try:
@@ -234,8 +236,31 @@ class _Parent:
             except TimeoutError:
                 continue
 
+    async def _run_one(self, number: int) -> tuple[int | None, str]:
+        """From its start to its end. Returns its exit status, None where the host has no process or
+        file descriptor left for it, and why it ended."""
+        try:
+            process = await self._start(number)
+        except OSError as error:
+            return None, f"it could not be started: {error.strerror}"
+        while (message := await process.channel.receive()) is not None:
+            self._take(process, message)
+        status = await process.handle.wait()
+        self._forget(process)
+        return status, process.why
+
     async def _start(self, number: int) -> _Process:
+        """Raises OSError."""
         ours, theirs = socket.socketpair()
+        try:
+            return await self._start_with(number, ours, theirs)
+        except OSError:
+            ours.close()
+            raise
+
+    async def _start_with(
+        self, number: int, ours: socket.socket, theirs: socket.socket
+    ) -> _Process:
         processes, sockets = self._config.processes, self._clients
         own = [*sockets[number::processes]] or [sockets[number % len(sockets)]]
         spare = [
@@ -320,7 +345,7 @@ class _Parent:
                     self._announce_down()
                 if process.silent_s >= HUNG_S:
                     log.warning("gateway_process_killed", number=process.number)
-                    process.handle.kill()
+                    process.send_signal(signal.SIGKILL)
 
     # --- what they send
 
