@@ -189,12 +189,17 @@ class KeeperLink:
             return
         if self._child is not None and os.waitpid(self._child, os.WNOHANG)[0] == 0:
             return
+        self._child = None
         argv = [sys.executable, "-P", "-m", "wattline_agent.keeper"]
         argv += ["--state-dir", str(self._state_dir)]
         null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
-        self._child = os.posix_spawn(
-            sys.executable, argv, os.environ, file_actions=null, setsid=True
-        )
+        try:
+            self._child = os.posix_spawn(
+                sys.executable, argv, os.environ, file_actions=null, setsid=True
+            )
+        except OSError as error:  # this host has no process left now: it is tried again
+            self._log.warning("keeper_not_started", error=error.strerror)
+            return
         try:
             self._pid_file.write_text(str(self._child), encoding="ascii")
         except OSError as error:

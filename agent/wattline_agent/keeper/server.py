@@ -79,7 +79,7 @@ class Server:
         self._log = log
         self._listener = listener
         self._clients: dict[int, Client] = {}
-        self._is_ending = False
+        self._is_ending = self._is_warden_due = False
         self._notified = 0
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -96,6 +96,8 @@ class Server:
         while not (self._is_ending and not self._table.living()):
             for entry, _ in self._selector.select(self._wait_s()):
                 entry.data()
+            if self._is_warden_due:
+                self._replace_warden()
             self._table.tick()
             self._flush_all()
         self._flush_all()
@@ -149,7 +151,18 @@ class Server:
         self._selector.unregister(warden.line)
         warden.line.close()
         self._table.reap()
-        self._start_warden()
+        self._replace_warden()
+
+    def _replace_warden(self) -> None:
+        """Try again in the next turn where this host has no process left for it: until then no end
+        is recorded, and tasks whose output pipe is full wait."""
+        was_due, self._is_warden_due = self._is_warden_due, False
+        try:
+            self._start_warden()
+        except OSError as error:
+            self._is_warden_due = True
+            if not was_due:
+                self._log(f"no warden can be started: {error.strerror}")
 
     # --- Clients ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Starts on a host that has no process left: by a fork bomb of somebody, say."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from support.node.keepers import CONTEXT, keeper, ref, shell
+from support.node.simnode import wait_until
+from wattline_agent.keeper.processes import tree
 
 V1_ROOT = Path("/sys/fs/cgroup/pids")
 
@@ -44,3 +47,29 @@ def test_a_start_without_a_process_is_no_failure_of_its_job(
         end = live.run(shell("exit 3", ref(2)), context).exit
         assert end is not None
         assert (end.kind, end.code) == ("exited", 3)
+
+
+def test_a_keeper_whose_warden_cannot_be_replaced_now_does_that_later(
+    tmp_path: Path, group: Path
+) -> None:
+    """The keeper's end would be that of all tasks."""
+    with keeper(tmp_path / "state", "--no-cgroup") as live:
+        (group / "cgroup.procs").write_text(str(live.process.pid))
+        os.mkfifo(go := tmp_path / "go")
+        live.runner.launch(shell(f"echo one; read line <{go}; echo two", ref(1)), CONTEXT)
+        wait_until(lambda: live.log(ref(1)) == "one\n", "the first line")
+        (group / "pids.max").write_text("1")
+        os.kill(warden_of(live.process.pid), signal.SIGKILL)
+        log = tmp_path / "state" / "keeper" / "log"
+        wait_until(lambda: "no warden can be started" in log.read_text(), "a start that fails")
+        (group / "pids.max").write_text("max")
+        go.write_text("on\n")
+        live.until("ended", ref(1))
+        assert live.log(ref(1)) == "one\ntwo\n"
+
+
+def warden_of(keeper_pid: int) -> int:
+    children = tree.children_of(keeper_pid)
+    assert children is not None
+    names = {pid: tree.read_proc(f"/proc/{pid}/comm") for pid in children}
+    return next(pid for pid, name in names.items() if name == b"wattline-warden\n")
