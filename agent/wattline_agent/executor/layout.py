@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from wattline_agent.core.ports import LaunchContext
-from wattline_agent.keeper.journal import Fact
+from wattline_agent.keeper.journal import Fact, read_journal
 from wattline_agent.keeper.logfile import INDEX, LOG, OLD_LOG
 from wattline_agent.keeper.spec import (
     INVENTORY_FILE,
@@ -56,6 +56,18 @@ def ref_of(key: str) -> TaskRef:
     """The inverse of `key_of`."""
     job, task, attempt = map(int, key.split("."))
     return TaskRef(JobId(job), TaskNo(task), AttemptNo(attempt))
+
+
+def read_orders(state_dir: Path) -> tuple[dict[str, OrderFile], list[str]]:
+    """Orders on disk by attempt; and attempts whose orders are none: of a damaged disk, or of a
+    release with other bounds."""
+    found, unreadable = dict[str, OrderFile](), list[str]()
+    for key, data in read_journal(state_dir / ORDERS_FILE).items():
+        try:
+            found[key] = msgspec.convert(data, OrderFile)
+        except msgspec.ValidationError:
+            unreadable.append(key)
+    return found, unreadable
 
 
 def fact_of(file: OrderFile) -> Fact:

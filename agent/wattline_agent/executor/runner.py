@@ -26,6 +26,7 @@ from wattline_agent.executor.layout import (
     fact_of,
     key_of,
     on_disk,
+    read_orders,
     ref_of,
 )
 from wattline_agent.executor.memory_copies import copies_of
@@ -45,7 +46,7 @@ from wattline_agent.keeper.client import (
     KeeperDown,
     KeeperRefused,
 )
-from wattline_agent.keeper.journal import Journal, read_journal
+from wattline_agent.keeper.journal import Journal
 from wattline_agent.keeper.logfile import NoLog
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
@@ -283,8 +284,7 @@ class KeeperRunner:
     def read_record(self, ref: TaskRef) -> RecordParts:
         """The record of its run as it is now."""
         attempt = self._attempts.get(ref)
-        is_live = attempt is not None and attempt.exit is None
-        report = attempt.run.report() if attempt is not None and is_live else None
+        report = None if attempt is None or attempt.exit is not None else attempt.run.report()
         return read_parts(TaskDir(self._state_dir, ref), report)
 
     def close(self) -> None:
@@ -394,11 +394,14 @@ class KeeperRunner:
     def _load(self) -> None:
         """Adopt the attempts that earlier agents have launched."""
         held = {view["key"] for view in self._ask_strictly("list")["tasks"]}
-        orders = read_journal(self._state_dir / ORDERS_FILE)  # after `held`: all have one
+        orders, unreadable = read_orders(self._state_dir)  # after `held`: all have one
+        for key in unreadable:  # else its processes would hold its GPUs, unknown to all
+            self._ask("kill", key=key, kind="keeper_lost", why="its order cannot be read")
+        self._void += unreadable
         if gone := sorted(held - set(orders)):  # the agent may have died before dropping them
             self._ask("drop", keys=gone)
-        for data in orders.values():
-            self._take_over(msgspec.convert(data, OrderFile))
+        for file in orders.values():
+            self._take_over(file)
         self._list()
         for ref, attempt in list(self._attempts.items()):
             if self._never_launched(attempt):
@@ -413,8 +416,7 @@ class KeeperRunner:
 
     def _take_over(self, file: OrderFile) -> None:
         folder = TaskDir(self._state_dir, file.order.ref)
-        attempt = Attempt(file, folder, record=file.unstarted)
-        attempt.notice = read_notice(folder.notice)
+        attempt = Attempt(file, folder, record=file.unstarted, notice=read_notice(folder.notice))
         self._attempts[file.order.ref] = attempt
 
     def _never_launched(self, attempt: Attempt) -> bool:

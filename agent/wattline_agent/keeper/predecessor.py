@@ -12,12 +12,21 @@ from wattline_agent.keeper.processes.cgroup import Group
 from wattline_agent.keeper.spec import ENDS_FILE, STARTS_FILE, TASKS_DIR, ExitRecord
 from wattline_agent.keeper.warden import LAST_KILL_S, kill_all
 
+NOTED: dict[str, Any] = {
+    "boot_id": str,
+    "pid": int,
+    "start_ticks": int,
+    "started_unix_s": int | float,
+    "cgroup": str,
+}
+"""Of a start: see `Starter`."""
+
 
 def settle(state_dir: Path, boot: str, log: Callable[[str], None]) -> dict[str, ExitRecord]:
     """End what a dead keeper has left: kill its processes, then write `keeper_lost`. Returns all
     exit records that the agent has not dropped yet, by key. Raises OSError."""
     ended = _ends(state_dir / ENDS_FILE)
-    started = read_journal(state_dir / STARTS_FILE)
+    started = _notes(state_dir / STARTS_FILE, boot)
     lost = {key: note for key, note in started.items() if key not in ended}
     if not lost:
         return ended
@@ -32,6 +41,19 @@ def settle(state_dir: Path, boot: str, log: Callable[[str], None]) -> dict[str, 
     ends.put([(key, json.dumps(ended[key].to_json()).encode()) for key in lost])
     ends.close()
     return ended
+
+
+def _notes(journal: Path, boot: str) -> dict[str, dict[str, Any]]:
+    """What the dead keeper noted of each start. Where the disk has lost that, the attempt may be of
+    this boot, and its marker alone identifies its processes."""
+    nothing = {**dict.fromkeys(NOTED), "boot_id": boot, "pid": 0}
+    return {key: note if _is_note(note) else nothing for key, note in read_journal(journal).items()}
+
+
+def _is_note(note: object) -> bool:
+    return isinstance(note, dict) and all(
+        isinstance(note.get(name), kind) for name, kind in NOTED.items()
+    )
 
 
 def _ends(journal: Path) -> dict[str, ExitRecord]:

@@ -27,7 +27,7 @@ from support.node.simnode import DEADLINE_S, wait_until
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext
 from wattline_agent.executor.layout import ORDERS_FILE
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
-from wattline_agent.keeper.journal import read_journal
+from wattline_agent.keeper.journal import Journal, read_journal
 from wattline_agent.keeper.processes import tree
 from wattline_agent.keeper.spec import ENDS_FILE, SOCKET_NAME, STARTS_FILE, TaskSpec
 from wattline_protocol.ids import UnixTime
@@ -226,6 +226,35 @@ def test_a_torn_end_counts_as_none(tmp_path: Path, torn: bytes) -> None:
         assert seen.exit is not None
         assert seen.exit.kind == "keeper_lost"
         assert read_journal(live.state_dir / ENDS_FILE)["1.0.1"]["kind"] == "keeper_lost"
+
+
+@pytest.mark.parametrize("damaged", [b"5", b"{}", b'{"boot_id":1,"pid":"x","cgroup":[]}'])
+def test_a_start_whose_note_is_damaged_is_ended_by_its_mark(tmp_path: Path, damaged: bytes) -> None:
+    with keeper(tmp_path, "--no-cgroup") as live:
+        live.runner.launch(shell("setsid sleep 1000 & wait"), CONTEXT)
+        wait_until(lambda: len(live.processes()) == 2, "its processes")
+        (live.state_dir / STARTS_FILE).write_bytes(b'["1.0.1",%b]\n' % damaged)
+        replace_keeper(live, "--no-cgroup")
+        end = live.seen().exit
+        assert end is not None
+        assert (end.kind, live.processes()) == ("keeper_lost", set())
+
+
+def test_an_order_that_cannot_be_read_is_ended_and_keeps_no_agent_from_starting(
+    live: LiveKeeper,
+) -> None:
+    """As one of a release with other bounds."""
+    for job in (1, 2):
+        live.runner.launch(shell("sleep 1000", of=ref(job)), CONTEXT)
+    live.runner.close()
+    orders = Journal(live.state_dir / ORDERS_FILE)
+    orders.put([("1.0.1", b'{"order":{"ref":[1,0,1]}}')])
+    orders.close()
+    live.runner = connect(live.state_dir)
+    wait_until(lambda: not live.processes(ref(1)), "it has ended")
+    assert [seen.ref for seen in live.observe()] == [ref(2)]
+    live.run(shell("true", of=ref(3)))
+    assert set(read_journal(live.state_dir / ORDERS_FILE)) == {"2.0.1", "3.0.1"}
 
 
 def test_an_end_that_was_told_outlives_a_power_cut(tmp_path: Path) -> None:
