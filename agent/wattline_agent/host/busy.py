@@ -9,6 +9,9 @@ from wattline_protocol.wire.agents.host_load import LinkLoad
 
 NOT_A_DISK = ("loop", "ram", "zram", "sr")
 BYTES_PER_MBIT = 1e6 / 8
+UNREADABLE = (OSError, RuntimeError, NotImplementedError, ValueError)
+"""What psutil raises: in containers without /proc/diskstats, of lines that it does not know, and
+where the driver of a network interface fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,13 @@ class BusyMeter:
         before, self._last = self._last, now
         if before is None:
             return Busy()
-        speeds = {name: stats.speed for name, stats in psutil.net_if_stats().items()}
-        return busy_between(before, now, speeds)
+        return busy_between(before, now, _speeds())
 
 
 def _disks() -> dict[str, int]:
     try:
         found = psutil.disk_io_counters(perdisk=True) or {}
-    except (OSError, RuntimeError, NotImplementedError):  # as in containers without /proc/diskstats
+    except UNREADABLE:
         return {}
     return {name: disk.busy_time for name, disk in found.items() if hasattr(disk, "busy_time")}
 
@@ -113,7 +115,15 @@ def _disks() -> dict[str, int]:
 def _links() -> dict[str, tuple[int, int]]:
     try:
         found = psutil.net_io_counters(pernic=True)
-    except (OSError, RuntimeError):
+    except UNREADABLE:
         return {}
     found.pop("lo", None)
     return {name: (link.bytes_sent, link.bytes_recv) for name, link in found.items()}
+
+
+def _speeds() -> dict[str, int]:
+    """Megabits a second, by interface."""
+    try:
+        return {name: stats.speed for name, stats in psutil.net_if_stats().items()}
+    except UNREADABLE:
+        return {}

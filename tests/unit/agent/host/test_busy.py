@@ -1,5 +1,10 @@
 """How busy disks and links are."""
 
+import errno
+
+import psutil
+import pytest
+
 from wattline_agent.host.busy import Busy, BusyMeter, Counters, busy_between
 from wattline_protocol.wire.agents.host_load import LinkLoad
 
@@ -43,3 +48,19 @@ def test_the_first_reading_has_nothing_to_compare_with() -> None:
     assert meter.read(1.0) == Busy()
     second = meter.read(2.0)
     assert all(share is None or 0.0 <= share <= 1.0 for share in (second.disk, second.network))
+
+
+@pytest.mark.parametrize("name", ["disk_io_counters", "net_io_counters", "net_if_stats"])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "driver"), ValueError("not a line")])
+def test_what_the_host_does_not_say_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    meter = BusyMeter()
+    meter.read(1.0)
+    monkeypatch.setattr(psutil, name, fail)
+    busy = meter.read(2.0)
+    assert {"disk_io_counters": busy.disk, "net_io_counters": busy.link}.get(name) is None
+    assert name != "net_if_stats" or busy.network is None
