@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from wattline_protocol.text.log_stream import lasting_stream
+
 
 @contextmanager
 def _without_rich() -> Iterator[None]:
@@ -36,7 +38,7 @@ def make_log(*, is_json: bool | None, stream: TextIO | None = None) -> Log:
         else structlog.dev.ConsoleRenderer(colors=out.isatty())
     )
     log: Log = structlog.wrap_logger(
-        structlog.WriteLogger(out),
+        structlog.WriteLogger(lasting_stream(out)),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

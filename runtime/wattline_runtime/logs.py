@@ -4,6 +4,8 @@ import sys
 
 import structlog
 
+from wattline_protocol.text.log_stream import lasting_stream
+
 
 def log_to_stderr(*, as_json: bool = False) -> None:
     """Configure structlog for this process; called once by each program's entry point.
@@ -19,6 +21,6 @@ def log_to_stderr(*, as_json: bool = False) -> None:
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(lasting_stream(sys.stderr)),
         cache_logger_on_first_use=True,
     )

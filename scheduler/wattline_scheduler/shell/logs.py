@@ -1,25 +1,15 @@
 """Logging of the scheduler: one event a line, colour on a terminal, JSON elsewhere, on stderr."""
 
 import sys
-from contextlib import suppress
 
 import structlog
 
+from wattline_protocol.text.log_stream import lasting_stream
 from wattline_protocol.views.site_views import EventView
 
 _METHOD = {"info": "info", "warning": "warning", "alarm": "error"}
 
 log = structlog.get_logger()
-
-
-class _Lines(structlog.PrintLogger):
-    """Prints lines. One that cannot be written, as on a full disk, is lost: it must end no run."""
-
-    def msg(self, message: str) -> None:
-        with suppress(OSError):
-            super().msg(message)
-
-    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 def log_to_stderr(*, as_json: bool) -> None:
@@ -33,7 +23,7 @@ def log_to_stderr(*, as_json: bool) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        logger_factory=lambda *_: _Lines(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(lasting_stream(sys.stderr)),
         cache_logger_on_first_use=True,
     )
 
