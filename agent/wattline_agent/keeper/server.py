@@ -314,7 +314,7 @@ class Server:
 
 def _seconds(value: object) -> float:
     if is_seconds(value):
-        return float(value)  # type: ignore[arg-type]  # checked
+        return float(value)
     raise BadRequest(f"{value!r:.100} is not a time in seconds")
 
 

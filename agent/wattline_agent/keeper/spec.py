@@ -6,7 +6,7 @@ no key is optional or extra, and the error names the key.
 
 import signal
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeGuard
 
 PROTOCOL_VERSION = 8
 """Version of the socket's requests: a keeper outlives upgrades of the agent."""
@@ -171,10 +171,11 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def is_seconds(value: object) -> bool:
+def is_seconds(value: object) -> TypeGuard[float]:
     """Whether a value of a request is a time."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= value <= MAX_SECONDS
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 <= value <= MAX_SECONDS
 
 
 def _is_stop_signal(value: object) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import time
-from errno import ENOSPC
+from errno import ENOSPC, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +280,22 @@ def test_bodies_that_wait_are_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
         log.add(request(), passed(TakenBodies(""), b'{"input":"012345"}'))
     log.write(log._take(), is_check=False)
     assert len(lines(tmp_path)) == 2
+
+
+def test_a_file_that_cannot_be_deleted_stops_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(EROFS, os.strerror(EROFS))
+
+    old = tmp_path / "before" / "3600.jsonl"
+    old.parent.mkdir()
+    old.write_text("{}\n")
+    os.utime(old, (0.0, 0.0))
+    log = BodyLog(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", read_only)
+        log.write([], is_check=True)
+    assert old.exists()
+    log.write([], is_check=True)
+    assert not old.exists()
