@@ -293,9 +293,8 @@ class Rig(Driver):
 
     def cool(self, task: ModelTask) -> None:
         """Its GPUs draw on for as long as their average needs to fall."""
-        for gpu in self.gpus:
-            if gpu.index in task.order.gpus:
-                gpu.cooling_until_s = self.now_s + 1.0
+        for gpu in (one for one in self.gpus if one.index in task.order.gpus):
+            gpu.cooling_until_s = self.now_s + 1.0
 
     def end(self, name: TaskRef, kind: str = "exited", *, leftovers: bool = False) -> None:
         """A process group ends."""
