@@ -5,6 +5,7 @@ restart keeps those of all jobs that it loads.
 """
 
 from wattline_protocol.job.spec import JobSpec
+from wattline_protocol.text.quantities import MAX_DURATION_S
 from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.plan.learning.checkpoint_interval import failure_free_s, interval_s
@@ -24,7 +25,7 @@ def note_failures(state: State, gang: Gang) -> None:
     if gang.job.spec.recovery.checkpoint_every_s == "auto" and gang.live:
         nodes = [state.nodes[attempt.node] for attempt in gang.live]
         seen = [(node.failures, node.seen_s) for node in nodes]
-        gang.job.failure_free_s = failure_free_s(seen)
+        gang.job.failure_free_s = min(failure_free_s(seen), MAX_DURATION_S)
 
 
 def checkpoint_every_s(job: Job, spec: JobSpec) -> float:

@@ -61,8 +61,11 @@ def _why_withheld(node: NodeNow, gpu: GpuInfo) -> str:
     holders = node.holders.get(gpu.index, ())
     if gpu.mig is None and (not holders or all(one.record.mig is None for one in holders)):
         return ""
-    if sum(one.share_permille for one in gpu.mig or ()) > WHOLE_GPU:
+    mig = gpu.mig or ()
+    if sum(one.share_permille for one in mig) > WHOLE_GPU:
         return "has more MIG devices than it can hold, by its driver: it is not allocated"
+    if len({one.uuid for one in mig}) < len(mig):
+        return "has two MIG devices with one UUID, by its driver: it is not allocated"
     jobs = [one.gang.job.id for one in holders if _is_of_before(gpu, one)]
     if not jobs:
         return ""

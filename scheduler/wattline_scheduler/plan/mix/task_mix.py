@@ -130,3 +130,10 @@ class Pricing:
             return False
         self.prices = prices(columns, mix)
         return True
+
+    def prices_for(self, columns: Columns) -> Prices | None:
+        """Those in force; None: no mix is known, or a node has reported GPUs of a class that is
+        newer than it, and no planning cycle has run since."""
+        known = self.prices
+        is_older = known is not None and len(known.mix.table) < len(columns.classes)
+        return None if is_older else known

@@ -111,7 +111,7 @@ class FleetView:
                 yields_mw=self.columns.yields_mw.copy(),
             ),
             waiting,
-            prices=self.pricing.prices,
+            prices=self.pricing.prices_for(self.columns),
             weights=self.weights,
         )
 

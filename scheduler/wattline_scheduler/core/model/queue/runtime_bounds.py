@@ -6,6 +6,8 @@ in memory.
 
 from collections import deque
 
+from wattline_protocol.text.quantities import MAX_DURATION_S
+
 RUNS_KEPT, RUNS_NEEDED = 8, 3
 """Number of newest runs stored per kind, and the number needed to rely on them."""
 
@@ -25,7 +27,7 @@ class RuntimeBounds:
     def note(self, kind: str, ran_s: float) -> bool:
         """Adds a completed run; True = only now is enough known of the kind."""
         runs = self._runs_s.pop(kind, None) or deque(maxlen=RUNS_KEPT)
-        runs.append(ran_s)
+        runs.append(min(ran_s, MAX_DURATION_S))  # as its agent said: later ends may have no date
         self._runs_s[kind] = runs
         while len(self._runs_s) > MAX_KINDS:
             del self._runs_s[next(iter(self._runs_s))]

@@ -12,10 +12,12 @@ from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Account, Queue, Quota, Tariff
 from wattline_protocol.views.site_views import ExplainView
 from wattline_protocol.wire.agent_messages import TaskUsage
+from wattline_protocol.wire.bounds import MAX_UNIX_S
 from wattline_protocol.wire.client_messages import Denied, Requeue, Update
 from wattline_protocol.wire.reservations import Reserve
 from wattline_scheduler.core.lifecycle.job_state import reason_of
 from wattline_scheduler.core.model.usage.usage import MJ_PER_KWH
+from wattline_scheduler.views.queue_view import queue_head
 
 BEFORE, AFTER = "2023-11-14T23:50:00", "2023-11-15T00:40:00"
 """Midnight, when the quota of a day resets. As a job file is read."""
@@ -265,3 +267,17 @@ def test_an_estimate_after_its_reservation_has_ended_is_none(h: Harness) -> None
     assert view.start_unix_s is None
     assert view.start_why.startswith("unknown: its reservation course ends before ")
     assert view.start_why.endswith("and its start window opens)")
+
+
+def test_run_times_without_end_move_no_start_beyond_all_dates() -> None:
+    """They are as the agent reports them, and starts are promised by what is learned from them."""
+    h = joined(site().rack("a", 1).build())
+    long = job("long").gpus(8).account("lab")
+    for _ in range(3):
+        end_one(h, h.submit(long), 0, run_s=1e12)
+    first = h.submit(long)
+    number = h.submit(job("other").gpus(8).start_only("Tue 22:00-23:00").runtime(1_800))
+    h.run(70)
+    (queued,) = queue_head(h.cluster.state, h.now)
+    assert (queued.job, (queued.starts_unix_s or 0.0) < MAX_UNIX_S) == (number, True)
+    assert (h.state_of(first), h.state_of(number)) == ("RUNNING", "PENDING")

@@ -193,6 +193,21 @@ def test_a_gpu_whose_devices_are_more_than_it_gives_none() -> None:
     )
 
 
+def test_two_devices_with_one_uuid_are_not_allocated() -> None:
+    """Both tasks would be on one device. Once a Hello names two, the other one was given to a third
+    task, of which the GPU had no part left, and the scheduler ended."""
+    h, (one, other) = cluster(), migs("3g.40gb", "3g.40gb", node="a1")
+    divide(h, (one, one))
+    number = h.submit(job().mig("3g.40gb").array(3))
+    h.run(2)
+    assert [gang.phase_name for gang in h.job(number).gangs] == ["pending"] * 3
+    assert node_view(h.cluster.state, h.node("a1"), h.now).problems == (
+        "GPU 0 has two MIG devices with one UUID, by its driver: it is not allocated",
+    )
+    divide(h, (one, other))
+    assert [gang.phase_name for gang in h.job(number).gangs] == ["running", "running", "pending"]
+
+
 # --- refusals ---------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from support.core.sites import JobBuilder, job, site
 from wattline_protocol.ids import JobId, NodeId, UserName
 from wattline_protocol.job.selection import only
 from wattline_protocol.site.model import Account
+from wattline_protocol.text.quantities import MAX_DURATION_S
 from wattline_protocol.wire.agent_messages import TaskUsage
 from wattline_protocol.wire.client_messages import Answer, Denied, Done, Update
 from wattline_protocol.wire.reservations import ReservationView, Reserve, Unreserve
@@ -218,6 +219,15 @@ def test_what_is_said_of_all_alike_holds_for_each() -> None:
         .refusals[0]
         .missing.endswith("its time limit is 2h5s")
     )
+
+
+def test_the_longest_time_limit_is_said_as_it_is() -> None:
+    """With its grace period it is more than a duration can say."""
+    h = started(nodes=1)
+    h.do(kept(start="in 1h"))
+    number = h.submit(job().gpus(1).runtime(MAX_DURATION_S))
+    missing = explain_job(h.cluster.state, h.job(number), h.now).refusals[0].missing
+    assert missing.endswith("its time limit is 3650d")
 
 
 def test_who_is_in_it_starts_when_it_begins_and_only_on_its_nodes() -> None:

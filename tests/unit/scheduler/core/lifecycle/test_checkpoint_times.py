@@ -1,8 +1,9 @@
 """Intervals of checkpoints by failures: at each start, after a loss, across a restart."""
 
-from support.core.harness import Harness, joined
+from support.core.harness import Harness, end_one, joined
 from support.core.sites import job, site
 from wattline_protocol.ids import JobId
+from wattline_protocol.text.quantities import MAX_DURATION_S
 from wattline_protocol.wire.agent_messages import StartTask
 from wattline_protocol.wire.task_order import TaskOrder
 from wattline_scheduler.plan.learning.checkpoint_interval import (
@@ -34,6 +35,13 @@ def test_it_follows_from_the_number_of_nodes_until_failures_were_seen() -> None:
     h.restart_scheduler()
     h.run(5)
     assert h.job(number).failure_free_s < order.failure_free_s * 0.7
+
+
+def test_on_nodes_that_never_fail_it_is_one_that_an_agent_accepts() -> None:
+    h = joined(site().rack("a", 1).build())
+    end_one(h, h.submit(job("old").gpus(8)), 0, run_s=2 * MAX_DURATION_S)
+    number = h.submit(job("train").gpus(8).saves_by_failures())
+    assert newest_order(h, number).failure_free_s == MAX_DURATION_S
 
 
 def test_a_fixed_interval_is_passed_on_as_it_is() -> None:

@@ -214,3 +214,20 @@ def test_a_node_that_loses_a_version_before_the_start_gets_no_task() -> None:
 
 def test_all_states_are_known_here() -> None:
     assert set(get_args(DataState)) == {"fetching", "waiting", "ready", "failed"}
+
+
+def test_data_is_staged_beside_gpus_of_a_class_that_no_plan_has_seen() -> None:
+    """What a task costs there was looked up among the classes of the newest plan, and the scheduler
+    ended: one more figure that an agent learns of its GPUs makes another class."""
+    h = started()
+    add(h, 7)
+    h.submit(job().gpus(8).array(40, at_a_time=1))
+    number = h.submit(reads("digits@v1"))
+    assert h.cluster.state.fleet_view.pricing.prices is not None
+    name = next(node.id for node in h.cluster.state.nodes.values() if not node.attempts)
+    agent = h.agent(name)
+    learned = [msgspec.structs.replace(one, overshoot_permille=1_040) for one in agent.gpus]
+    h.say(name, agent.hello(gpus=tuple(learned)))
+    h.tick(1.0)
+    assert h.state_of(number) == "PENDING"
+    assert h.node(name).is_adopted

@@ -6,6 +6,7 @@ from support.core.harness import UNIX_START, Harness, joined
 from support.core.sites import job, site
 from wattline_protocol.ids import NodeId
 from wattline_protocol.job.selection import only
+from wattline_protocol.text.quantities import MAX_DURATION_S
 from wattline_protocol.wire.agent_messages import StopTask
 from wattline_protocol.wire.client_messages import Cancel, Denied, Drain, Undrain
 from wattline_scheduler.records import NodeRecord
@@ -58,6 +59,14 @@ def test_the_answer_says_what_still_runs_and_for_how_long(h: Harness) -> None:
     said = h.do(Drain(name))
     assert said == f"{name} is draining: 2 tasks still run, some without a time limit"
     assert node_view(h.cluster.state, h.node(name), h.now).empty_by_unix_s is None
+
+
+def test_a_task_with_the_longest_time_limit_has_ten_years(h: Harness) -> None:
+    """With its grace period it has more than a duration can say."""
+    number = h.submit(job().gpus(1).runtime(MAX_DURATION_S))
+    name = h.gang(number).live[0].node
+    said = h.do(Drain(name))
+    assert said == f"{name} is draining: 1 task still runs, for at most 3650d"
 
 
 def test_when_the_last_task_left_is_told_once_and_kept(h: Harness) -> None:
