@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from wattline_protocol.ids import JobId, NodeId, UnixTime, UserName
 from wattline_protocol.wire.bounds import (
+    MAX_NAME_CHARS,
     MAX_PROBLEM_CHARS,
     MAX_PROBLEMS,
     Count,
@@ -30,8 +31,8 @@ Severity = Literal["warning", "alarm"]
 KindName = Annotated[str, Meta(max_length=40)]
 MAX_PART = 60
 Part = Annotated[str, Meta(max_length=MAX_PART)]
-Subject = Annotated[str, Meta(max_length=160)]
-"""Name of a node, and a part of it."""
+Subject = Annotated[str, Meta(max_length=2 * MAX_NAME_CHARS + 1)]
+"""Name of a node, and a part of it; of other objects at most two names."""
 
 ConditionText = Annotated[str, Meta(max_length=MAX_TEXT)]
 Evidence = Annotated[str, Meta(max_length=MAX_EVIDENCE)]

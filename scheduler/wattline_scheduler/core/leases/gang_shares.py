@@ -182,6 +182,8 @@ def _shifted(
     """The weights that change; empty = no shift is worth it."""
     entries = np.array([part.entry for part in parts])
     has_mw = allocation.gpu_mw[entries].astype(np.float64)
+    if not has_mw.all():
+        return {}  # without watts a GPU has no performance, and no part of its watts
     gpus = _columns(parts, busy_s, has_mw)
     new = balance(gpus)
     if new.slowest_s > WORTH_IT * float(gpus.busy_s.max()):

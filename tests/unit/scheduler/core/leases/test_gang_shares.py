@@ -2,6 +2,7 @@
 
 from random import Random
 
+import msgspec
 import pytest
 
 from support.core.harness import Harness, joined, running
@@ -11,7 +12,8 @@ from wattline_protocol.ids import DomainId, GpuIndex, Instant, JobId, NodeId, Ta
 from wattline_protocol.wire.agent_messages import Lease
 from wattline_protocol.wire.client_messages import Restore, Shed
 from wattline_protocol.wire.task_reports.rank_steps import RankSteps
-from wattline_scheduler.core.model.usage.rank_watch import RankWatch, Shift
+from wattline_scheduler.core.model.usage.rank_watch import RankGpu, RankWatch, Shift
+from wattline_scheduler.power.allocation.gang_balance import LEAST_WEIGHT, MOST_WEIGHT
 from wattline_scheduler.power.demand.models import Curve, curve
 
 NODES, PER_NODE = 2, 4
@@ -78,6 +80,23 @@ def begun(
     number = h.submit(job().gpus(PER_NODE).nodes(NODES).torchrun().retries(1))
     h.run(5)
     return Work(h, number, seed, worst, p)
+
+
+def say_busy(work: Work, busy_s: dict[int, float]) -> None:
+    """A second in which these ranks report that they compute so long in each step, and the others
+    that they have done none yet."""
+    work.step += 1
+    for first, (node, ref) in zip((0, PER_NODE), work.tasks(), strict=True):
+        work.h.agents[node].tasks[ref].ranks = tuple(
+            RankSteps(rank, 1, work.step, 2.0, busy_s.get(rank, 1.0), WINDOW * (rank in busy_s))
+            for rank in range(first, first + PER_NODE)
+        )
+    work.h.run(1, 1.0)
+
+
+def weights_of(work: Work) -> dict[RankGpu, int]:
+    watch = work.h.gang(work.number).ranks
+    return {} if watch is None else watch.weights
 
 
 def leases(h: Harness) -> list[tuple[NodeId, int, tuple[int, ...]]]:
@@ -181,3 +200,19 @@ def test_a_shift_that_returns_may_lack_gpus_of_ranks_that_were_not_judged_for_it
         work.run(1)
     assert watch.weights == some, "what came after it was slower"
     assert len(work.h.events("watts_shifted")) == 2
+
+
+def test_a_gpu_without_watts_shifts_none() -> None:
+    """Its weight was no number, and the division of all watts went by it."""
+    work = begun(1, worst=1.0)
+    work.run(3)
+    (node, ref), _ = work.tasks()
+    agent, index = work.h.agents[node], work.gpus(node, ref)[0]
+    none = {"cap_min_mw": 0, "cap_default_mw": 1, "cap_max_mw": 1, "idle_mw": 0}
+    agent.gpus[index] = msgspec.structs.replace(agent.gpus[index], **none, overshoot_permille=1_000)
+    agent.caps_mw[index], agent.wants_of[index] = 1, 10
+    agent.restart()
+    work.h.settle()
+    for _ in range(40):
+        say_busy(work, dict.fromkeys(range(8), 1.0) | {0: 1.3})
+        assert all(LEAST_WEIGHT <= weight <= MOST_WEIGHT for weight in weights_of(work).values())

@@ -7,13 +7,16 @@ from support.core.harness import Harness, joined
 from support.core.sites import site
 from wattline_protocol.ids import GpuIndex
 from wattline_protocol.wire.agent_messages import Beat, GpuSample
+from wattline_protocol.wire.bounds import MAX_NAME_CHARS
 from wattline_protocol.wire.client_messages import DeclareOff
+from wattline_protocol.wire.event_log import ListProblems, ProblemList
 from wattline_protocol.wire.problem_kinds import AGENT_KINDS, KINDS
-from wattline_protocol.wire.problems import Condition
+from wattline_protocol.wire.problems import MAX_PART, Condition
 from wattline_scheduler.core.agents import node_problems
 from wattline_scheduler.core.model import problem_book
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.records import EventRecord, ProblemRecord
+from wattline_scheduler.views.problems_view import problem_list
 
 FOREIGN = "foreign_load"
 
@@ -226,3 +229,13 @@ def test_gpus_beyond_the_known_ones_are_no_problem(h: Harness) -> None:
     h.agent("a1").say_beat(gpus=(GpuSample(GpuIndex(900), None, None, lost=True),))
     h.settle()
     assert not h.events("gpu_lost")
+
+
+def test_clients_can_read_the_longest_subject() -> None:
+    name = "n" * (MAX_NAME_CHARS - 1)
+    h = joined(site().rack(name, 1).build())
+    h.agent(f"{name}1").say_beat(conditions=(Condition(FOREIGN, "p" * MAX_PART, "draws 9 W"),))
+    h.settle()
+    found = problem_list(h.cluster.state, ListProblems())
+    assert len(found.problems[0].subject) == MAX_NAME_CHARS + 1 + MAX_PART
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=ProblemList) == found
