@@ -18,7 +18,8 @@ MAX_SERVICES_OF_USER = 1_000
 
 GANGS_PER_OPEN_JOB = 4
 """Gangs that the open jobs of a user may have in memory, ended ones included, per open job that the
-user may have: an array of 10,000 takes 12 MB until its last index has ended."""
+user may have. 10,000 take 12 MB: an array keeps them until its last index has ended, and a service
+that was scaled down until it ends."""
 
 COUNTED = "each index of an array and each replica counts"
 
@@ -79,18 +80,30 @@ def _too_many_services(state: State, owner: UserName) -> str:
 def too_many_ended(state: State, owner: UserName, more: int) -> Denied | None:
     """Denies more gangs beside those of the user's open jobs, ended ones included; None = allowed.
 
-    `more`: all of a job that opens.
+    `more`: all of a job that opens, or those that an open one adds.
     """
     most = GANGS_PER_OPEN_JOB * state.site.open_jobs_per_user
     now = state.work.open_jobs.gangs_of_user[owner]
-    if now + more <= most:
+    if more <= 0 or now + more <= most:
         return None
     return Denied(
         "busy",
-        f"the open jobs of {owner} have {now} indices and replicas, ended ones included, and this "
-        f"one has {more}; the maximum per user is {most} ({GANGS_PER_OPEN_JOB} x "
+        f"the open jobs of {owner} have {now} indices and replicas, ended ones included, and "
+        f"{more} more are requested; the maximum per user is {most} ({GANGS_PER_OPEN_JOB} x "
         "open_jobs_per_user): wait until some of these jobs have ended as a whole, or cancel some",
     )
+
+
+def too_many_replicas(
+    state: State, job: Job, spec: JobSpec, more: int, count: int
+) -> Denied | None:
+    """Denies `more` open replicas of an open service, all numbered below `count`; None = allowed.
+
+    Numbers that it had before are in memory already.
+    """
+    owner = job.record.owner
+    denied = too_many(state, owner, spec, more, is_open=True) if more else None
+    return denied or too_many_ended(state, owner, count - len(job.gangs))
 
 
 def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:
@@ -98,8 +111,9 @@ def too_many_there(state: State, job: Job, spec: JobSpec) -> Denied | None:
     allowed."""
     before = state.work.quotas.of(job.account, job.spec.queue)
     account = spec.account or job.record.owner
-    more = max(0, (job.replicas_under(spec) or spec.gang_count) - job.gang_count)
-    denied = too_many(state, job.record.owner, spec, more, is_open=True) if more else None
+    count = job.replicas_under(spec) or spec.gang_count
+    more = max(0, count - job.gang_count)
+    denied = too_many_replicas(state, job, spec, more, count)
     return denied or _beyond_quota(state, account, spec.queue, job.open_count + more, before)
 
 

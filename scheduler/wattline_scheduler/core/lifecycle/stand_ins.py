@@ -9,7 +9,7 @@ need be on record. A service whose `on_isolation` is `continue` waits for its no
 """
 
 from wattline_protocol.ids import NodeId, Now
-from wattline_scheduler.core.admission.open_job_limits import too_many
+from wattline_scheduler.core.admission.open_job_limits import too_many_replicas
 from wattline_scheduler.core.lifecycle.ending import end_gangs, ends_for_good
 from wattline_scheduler.core.lifecycle.job_state import refresh
 from wattline_scheduler.core.lifecycle.scaling import add_replica
@@ -113,7 +113,7 @@ def _add(state: State, job: Job, missing: int, now: Now) -> None:
     free = [g.number for g in job.gangs[count:] if g.phase == Ended("CANCELLED")]
     numbers = [*free, *range(len(job.gangs), len(job.gangs) + missing)][:missing]
     for number in numbers:
-        if too_many(state, job.record.owner, job.spec, 1, is_open=True):
+        if too_many_replicas(state, job, job.spec, 1, number + 1):
             break  # it is tried again at the next tick
         add_replica(state, job, number, "stands in for a replica on a lost node", now)
         name = job.gangs[number].name

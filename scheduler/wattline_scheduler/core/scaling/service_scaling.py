@@ -14,7 +14,7 @@ from wattline_protocol.text.quantities import format_duration
 from wattline_protocol.text.wording import counted
 from wattline_protocol.wire.client_messages import Done
 from wattline_protocol.wire.rollouts import ReportRises, WorkerTraffic
-from wattline_scheduler.core.admission.open_job_limits import too_many
+from wattline_scheduler.core.admission.open_job_limits import too_many_replicas
 from wattline_scheduler.core.leases.lease_load import demand_of
 from wattline_scheduler.core.lifecycle.ending import end_gang, ends_for_good
 from wattline_scheduler.core.lifecycle.job_state import refresh
@@ -288,7 +288,7 @@ def _allowed(
         return before, "its replicas stay: it is held or being cancelled"
 
     def denied(more: int) -> str:
-        found = too_many(state, job.record.owner, job.spec, more, is_open=True)
+        found = too_many_replicas(state, job, job.spec, more, job.gang_count + more)
         return "" if found is None else found.reason
 
     more = count - job.gang_count

@@ -59,9 +59,9 @@ def test_ended_indices_count_against_the_memory_that_they_take_while_their_array
     refusal = denied(h, job().array(3))
     assert refusal == Denied(
         "busy",
-        "the open jobs of ada have 30 indices and replicas, ended ones included, and this one has "
-        "3; the maximum per user is 32 (4 x open_jobs_per_user): wait until some of these jobs "
-        "have ended as a whole, or cancel some",
+        "the open jobs of ada have 30 indices and replicas, ended ones included, and 3 more are "
+        "requested; the maximum per user is 32 (4 x open_jobs_per_user): wait until some of these "
+        "jobs have ended as a whole, or cancel some",
     )
     is_let_in(h, job().array(2))
     h.do(Cancel(only(arrays[0])))
@@ -69,9 +69,25 @@ def test_ended_indices_count_against_the_memory_that_they_take_while_their_array
     is_let_in(h, job().held())
     again = h.ask(Requeue(only(arrays[0], 0), "again"), user="ada", role="submitter")
     assert isinstance(again, Denied)
-    assert "have 25 indices and replicas, ended ones included, and this one has 8" in again.reason
+    assert "have 25 indices and replicas, ended ones included, and 8 more" in again.reason
     h.do(Cancel(Selection(users=("ada",))))
     assert not counts.gangs_of_user
+
+
+def test_removed_replicas_count_against_memory_while_their_service_is_open() -> None:
+    """Services that are scaled up and down in turn have few open replicas at any time."""
+    h = started(open_jobs_per_user=20)
+    services = [is_let_in(h, job(f"s{n}").gpus(8).service(1).held()) for n in range(10)]
+    for number in services[:7]:
+        for count in (11, 1):
+            h.do(Update(only(number), {"replicas": str(count)}))
+    counts = h.cluster.state.work.open_jobs
+    assert (counts.of_user, counts.gangs_of_user) == ({"ada": 10}, {"ada": 80})
+    answer = h.ask(Update(only(services[7]), {"replicas": "2"}), user="ada", role="submitter")
+    assert isinstance(answer, Denied)
+    assert "have 80 indices and replicas, ended ones included, and 1 more" in answer.reason
+    h.do(Update(only(services[0]), {"replicas": "11"}))
+    assert counts.gangs_of_user == {"ada": 80}, "its numbers were in memory"
 
 
 def test_indices_and_replicas_count_until_each_has_ended() -> None:
