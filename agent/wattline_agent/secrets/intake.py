@@ -17,7 +17,7 @@ import msgspec
 from wattline_agent.secrets.secret_store import Found, SecretStore, SecretUnusable
 from wattline_agent.statefile import StateUnusable, write_whole
 from wattline_protocol.data.secrets import MAX_OF_NODE, DropSecret, StoreSecret
-from wattline_protocol.text.quantities import format_duration
+from wattline_protocol.text.quantities import format_clipped
 
 TIMES_FILE = "secrets.times"
 FRESH_S = 600.0
@@ -110,11 +110,11 @@ class Intake:
         late_s = self._unix_s() - sealed_us / US_PER_S
         if abs(late_s) > FRESH_S:
             which = "after" if late_s < 0 else "before"
-            by = format_duration(round(abs(late_s)))
+            by = format_clipped(abs(late_s))
             return f"sealed {by} {which} this node's time; compare the clocks, and put it again"
         if sealed_us <= newest_us:
             early_s = math.ceil(newest_us / US_PER_S - self._unix_s())
-            when = f" in {format_duration(early_s)}" if early_s > 0 else ""
+            when = f" in {format_clipped(early_s)}" if early_s > 0 else ""
             return f"a newer value was stored or removed here since; put it again{when}"
         return ""
 
@@ -138,5 +138,5 @@ class Intake:
         except OSError as error:
             raise SecretUnusable(f"cannot read {self._path}: {error.strerror}") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            remedy = f"move it away {format_duration(FRESH_S)} after the last put"
+            remedy = f"move it away {format_clipped(FRESH_S)} after the last put"
             raise SecretUnusable(f"{self._path} is damaged; {remedy}") from error

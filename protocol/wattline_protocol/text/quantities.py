@@ -112,6 +112,12 @@ def format_duration(duration_s: float) -> str:
     return "".join(parts)
 
 
+def format_clipped(duration_s: float) -> str:
+    """In whole seconds, clipped to 0 and ten years: of a computed duration, such as the difference
+    of two clocks, or a time limit and its grace period."""
+    return format_duration(round(min(max(duration_s, 0.0), MAX_DURATION_S)))
+
+
 def parse_size_bytes(text: str) -> int:
     """Bytes in "40GiB", "1.5TiB", "200GB" or "512B"."""
     return _whole(text, _SIZE_UNITS, MAX_SIZE_BYTES, 'expected a size such as "40GiB" or "512MiB"')

@@ -54,6 +54,13 @@ def test_durations_are_written_short(seconds: float, text: str) -> None:
     assert q.format_duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(90.4, "1m30s"), (-1.0, "0s"), (1e12, "3650d"), (float("inf"), "3650d")]
+)
+def test_a_computed_duration_is_clipped(seconds: float, text: str) -> None:
+    assert q.format_clipped(seconds) == text
+
+
 @pytest.mark.parametrize("text", ["", "12", "h", "1m1h", "1h1h", "-1s", "1 week", "1e3s", "9" * 80])
 def test_what_is_no_duration_is_told_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):

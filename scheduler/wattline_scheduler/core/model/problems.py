@@ -20,7 +20,7 @@ twice as long, up to `MOST_HELD_S`. Open problems survive a restart: the check t
 import msgspec
 
 from wattline_protocol.ids import JobId, NodeId, Now
-from wattline_protocol.text.quantities import MAX_DURATION_S, format_duration
+from wattline_protocol.text.quantities import format_clipped
 from wattline_protocol.wire.problems import MAX_EVIDENCE, Acknowledgement, Severity
 from wattline_scheduler.core.model.problem_book import MAX_OPEN, Problem, kind_of
 from wattline_scheduler.core.model.state import State
@@ -114,7 +114,7 @@ def _close(state: State, problem: Problem, now: Now) -> None:
 def _last_words(record: ProblemRecord) -> str:
     """Default text for the event of its end."""
     lasted_s = (record.until_unix_s or record.since_unix_s) - record.since_unix_s
-    lasted = format_duration(round(min(max(0.0, lasted_s), MAX_DURATION_S)))
+    lasted = format_clipped(lasted_s)
     times = f", began {record.occurrences} times" if record.occurrences > 1 else ""
     return f"{record.subject}: {kind_of(record.kind).title}: ended after {lasted}{times}"
 

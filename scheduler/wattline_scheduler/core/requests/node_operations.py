@@ -3,7 +3,7 @@
 import msgspec
 
 from wattline_protocol.ids import Now, UserName
-from wattline_protocol.text.quantities import MAX_DURATION_S, format_duration
+from wattline_protocol.text.quantities import format_clipped
 from wattline_protocol.wire.client_messages import (
     Answer,
     DeclareOff,
@@ -54,8 +54,7 @@ def _how_far(node: NodeNow, now: Now) -> str:
     left_s = empty_within_s(node, now)
     if left_s is None:
         return f"is draining: {tasks}, {'' if count == 1 else 'some '}without a time limit"
-    most = format_duration(min(round(left_s), MAX_DURATION_S))  # limit and grace period
-    return f"is draining: {tasks}, for at most {most}"
+    return f"is draining: {tasks}, for at most {format_clipped(left_s)}"
 
 
 def undrain(state: State, node: NodeNow, user: UserName, request: Undrain, now: Now) -> Answer:

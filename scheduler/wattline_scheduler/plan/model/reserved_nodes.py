@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wattline_protocol.text.quantities import MAX_DURATION_S, format_duration
+from wattline_protocol.text.quantities import format_clipped
 from wattline_scheduler.power.topology.matrix import Bools, Floats, Ints
 
 NEAR_S = 24 * 3600.0
@@ -180,8 +180,7 @@ class Reservations:
         never = f": {NEVER}" if stay.reservation else ""
         if stay.runs_s is None:
             return f"{begins}, and the job has no time limit{never} (--time)"
-        limit = format_duration(min(round(stay.runs_s), MAX_DURATION_S))  # with its grace period
-        return f"{begins}, its time limit is {limit}{never}"
+        return f"{begins}, its time limit is {format_clipped(stay.runs_s)}{never}"
 
     def why_alike(self, at: int, stay: Stay) -> str:
         """As `why`, valid for all stays with its key whatever their run time."""

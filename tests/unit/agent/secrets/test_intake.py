@@ -10,6 +10,7 @@ from wattline_agent.secrets.secret_store import SecretStore
 from wattline_protocol.data.secrets import DropSecret, StoreSecret
 from wattline_protocol.trust.keys import KeyPair
 from wattline_protocol.trust.sealed_secrets import SecretValue, seal
+from wattline_protocol.wire.bounds import MAX_SERIAL
 
 KEYS = KeyPair.generate()
 START_S = 1_700_000_000.0
@@ -119,6 +120,15 @@ def test_a_node_that_never_had_it_refuses_what_was_sealed_long_ago_or_later(
 ) -> None:
     error = rig.intake.carry_out(rig.put(ago_s=ago_s))
     assert error == f"sealed 10m5s {which} this node's time; compare the clocks, and put it again"
+    assert rig.value() is None
+
+
+@pytest.mark.parametrize("at_us", [0, MAX_SERIAL])
+def test_a_time_that_is_ages_from_this_clock_is_refused_in_words(rig: Rig, at_us: int) -> None:
+    """Whoever may put a secret chooses it; ten years are the most that a duration can be."""
+    sealed = seal(SecretValue("n1", "ada", "wandb", at_us, b"v1"), KEYS.public)
+    error = rig.intake.carry_out(StoreSecret(1, "ada", "wandb", sealed))
+    assert error.startswith("sealed 3650d ")
     assert rig.value() is None
 
 
