@@ -92,7 +92,9 @@ def jobs_shown(state: State, most: MostJobs) -> Parts[list[Job]]:
         first += by_number[: most.waiting - len(first)]
         yield
     newest = sorted(running, key=_number)[-most.running :]
-    return sorted((*first, *newest, *state.work.newest_ended(most.ended)), key=_number)
+    shown = (*first, *newest, *state.work.newest_ended(most.ended))
+    once = {job.id: job for job in shown}  # some have ended since the parts before
+    return sorted(once.values(), key=_number)
 
 
 def _number(job: Job) -> JobId:

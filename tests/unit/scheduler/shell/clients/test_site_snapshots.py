@@ -8,8 +8,9 @@ import pytest
 from support.core.harness import Harness, joined
 from support.core.sites import job, site
 from wattline_protocol.ids import Instant, Now, UnixTime
+from wattline_protocol.job.selection import only
 from wattline_protocol.views.site_views import JobView, SiteView
-from wattline_protocol.wire.client_messages import Answer, SiteNow
+from wattline_protocol.wire.client_messages import Answer, Cancel, SiteNow
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.time_slices import Parts, at_once
@@ -73,6 +74,17 @@ def test_a_snapshot_has_all_that_happened_before_it_was_requested() -> None:
     late = decoded(at_once(world.snapshots.since(Instant(2.0))))
     assert (late.unix_s, late.jobs[-1].id) == (2.0, newest)
     assert decoded(at_once(early)) == late, "the one before is not made any more"
+
+
+def test_a_job_that_ends_while_a_snapshot_is_made_is_in_it_once() -> None:
+    parts = sum(1 for _ in World(jobs=2).snapshots.since(Instant(0.0)))
+    for before in range(parts):
+        world = World(jobs=2)
+        snapshot = world.snapshots.since(Instant(0.0))
+        for _ in range(before):
+            next(snapshot)
+        world.h.ask(Cancel(only(world.numbers[0])))
+        assert [one.id for one in decoded(at_once(snapshot)).jobs] == world.numbers, before
 
 
 def test_after_an_error_the_next_snapshot_begins_anew() -> None:
