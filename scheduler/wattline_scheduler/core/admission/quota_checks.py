@@ -1,6 +1,6 @@
 """Quota checks at submission, at update and while a job waits; daily and monthly use."""
 
-from collections.abc import Hashable
+from functools import partial
 
 from wattline_protocol.ids import JobId, Now, UnixTime
 from wattline_protocol.job.spec import WHOLE_GPU
@@ -21,9 +21,9 @@ from wattline_scheduler.plan.model.snapshot import QuotaHeadroom
 from wattline_scheduler.plan.model.task_request import ask_of
 from wattline_scheduler.plan.search.quota_headroom import (
     Held,
+    LeastHeld,
     exceeded,
     lacks,
-    least_held,
     quota_gpus,
     quota_watts,
     task_held,
@@ -139,7 +139,7 @@ def _close(state: State, one: QuotaState, used: str, until: UnixTime) -> None:
 def waits_for(state: State, key: ClassKey, now: Now) -> tuple[str, UnixTime | None]:
     """Text about the first quota that blocks such a job ("" = none), and the time when its used-up
     quotas reset (None = none is used up)."""
-    refusing = _refusing(state, key, _Demands(snapshot(state, now).columns))
+    refusing = _refusing(state, key, _least(snapshot(state, now).columns))
     if refusing is None:
         return "", None
     one, _, wants = refusing
@@ -168,9 +168,9 @@ def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters
     found: dict[tuple[Key, QuotaLimit], QuotaWaiters] = {}
     if not state.work.quotas.all:
         return found
-    demands = _Demands(snapshot(state, now).columns)
+    least = _least(snapshot(state, now).columns)
     for job_class in state.work.queue.classes.values():
-        refusing = _refusing(state, job_class.key, demands)
+        refusing = _refusing(state, job_class.key, least)
         if refusing is not None:
             one, limit, _ = refusing
             found.setdefault((one.key, limit), QuotaWaiters()).add(job_class)
@@ -178,11 +178,11 @@ def waiters(state: State, now: Now) -> dict[tuple[Key, QuotaLimit], QuotaWaiters
 
 
 def _refusing(
-    state: State, key: ClassKey, demands: "_Demands"
+    state: State, key: ClassKey, least: LeastHeld
 ) -> tuple[QuotaState, QuotaLimit, Held] | None:
     """The first quota that such a job exceeds, the limit it exceeds, and its demand."""
     numbers = state.work.quotas.of(key.account, key.queue)
-    wants = demands.least(key.shape) if numbers else Held(0, 0)
+    wants = least.of(key.shape) if numbers else Held(0, 0)
     for number in numbers:
         one = state.work.quotas.all[number]
         limit = one.closed_by or exceeded(one.headroom(), wants)
@@ -191,21 +191,9 @@ def _refusing(
     return None
 
 
-class _Demands:
-    """Least demands of gangs in quotas, over all known GPUs, as in `plan.search.quota_headroom`.
-    Each is computed once: tens of thousands of classes of jobs have few different ones."""
-
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
-        self._known: dict[tuple[Hashable, int], Held] = {}
-
-    def least(self, shape: Shape) -> Held:
-        alike = shape.gpu_demand, shape.nodes
-        known = self._known.get(alike)
-        if known is None:
-            ask = ask_of(shape, self._columns.classes)
-            known = self._known[alike] = least_held(self._columns, ask, shape)
-        return known
+def _least(columns: Columns) -> LeastHeld:
+    """Demands of gangs in quotas, over all known GPUs."""
+    return LeastHeld(columns, partial(ask_of, classes=columns.classes))
 
 
 def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -> str:
@@ -213,7 +201,7 @@ def never_fits(state: State, account: str, queue: str, shape: Shape, now: Now) -
     numbers = state.work.quotas.of(account, queue)
     if not numbers:
         return ""
-    least = _Demands(whole_site(state, now).columns).least(shape)
+    least = _least(whole_site(state, now).columns).of(shape)
     for number in numbers:
         one = state.work.quotas.all[number]
         quota, most_milli = one.quota, one.quota.gpus * WHOLE_GPU

@@ -7,7 +7,7 @@ passed over, unless preemption frees quota headroom (`preempt_quota`).
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
@@ -64,7 +64,7 @@ class Quotas:
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
         self.left: list[QuotaHeadroom] = list(trial.snapshot.quotas)
-        self._least: dict[Shape, Held] = {}
+        self._least_of = LeastHeld(trial.columns, trial.ask).of
 
     def refuses(self, numbers: Sequence[int], shape: Shape) -> str:
         """The first of these that blocks a gang of the shape, and why; empty = none does.
@@ -226,11 +226,21 @@ class Quotas:
             total = Held(total.milli + task.milli, total.mw + task.mw)
         return total
 
-    def _least_of(self, shape: Shape) -> Held:
-        known = self._least.get(shape)
+
+class LeastHeld:
+    """Amounts of gangs on the suitable GPUs that need least; computed once for equal demands, of
+    which tens of thousands of classes of jobs have few."""
+
+    def __init__(self, columns: Columns, ask: Callable[[Shape], Ask]) -> None:
+        self._columns, self._ask = columns, ask
+        self._known: dict[tuple[Hashable, int], Held] = {}
+
+    def of(self, shape: Shape) -> Held:
+        """Of a gang of the shape."""
+        alike = shape.gpu_demand, shape.nodes
+        known = self._known.get(alike)
         if known is None:
-            columns = self._trial.columns
-            known = self._least[shape] = least_held(columns, self._trial.ask(shape), shape)
+            known = self._known[alike] = least_held(self._columns, self._ask(shape), shape)
         return known
 
 

@@ -11,6 +11,7 @@ from wattline_scheduler.core.admission import quota_checks
 from wattline_scheduler.plan.model.columns import Columns
 from wattline_scheduler.plan.model.shape import Shape
 from wattline_scheduler.plan.model.task_request import Ask
+from wattline_scheduler.plan.search import quota_headroom
 from wattline_scheduler.plan.search.quota_headroom import Held, least_held
 from wattline_scheduler.views.accounts_view import account_views
 
@@ -38,7 +39,7 @@ def test_jobs_that_wait_for_a_quota_are_compared_with_it_once_for_equal_demands(
         computed.append(shape)
         return least_held(columns, ask, shape)
 
-    monkeypatch.setattr(quota_checks, "least_held", noted)
+    monkeypatch.setattr(quota_headroom, "least_held", noted)
     (quota,) = account_views(h.cluster.state, h.now).quotas
     assert (quota.waiting, len(computed)) == (7, 1)
 
