@@ -1,6 +1,6 @@
 """A message that ends a run is refused by the next one, with an alarm; what only asks ends none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -136,48 +136,44 @@ def test_a_check_that_fails_is_a_refusal_and_an_alarm(
         assert not (state / FATAL_NAME).exists()
 
 
-def test_a_read_that_fails_is_a_refusal_and_an_alarm(
-    directory: SiteDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("request_", "broken", "text", "alarm"),
+    [
+        (GetPower(), (Reads, "answer", breaks), "a fault of ours", "GetPower of ada"),
+        (
+            GetPower(),
+            (Reads, "answer", lambda *_: Submitted(JobId(2**64))),
+            "answer Submitted cannot be encoded (OverflowError",
+            "answer Submitted of ada",
+        ),
+        (
+            WatchSite(deltas=True),
+            (SiteFeed, "_refresh_jobs", breaks),
+            "a fault of ours",
+            "WatchSite of ada",
+        ),
+    ],
+    ids=["read", "unencodable answer", "picture"],
+)
+def test_what_fails_for_one_request_is_a_refusal_and_an_alarm(
+    directory: SiteDirectory,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request_: Request,
+    broken: tuple[type, str, Callable[..., object]],
+    text: str,
+    alarm: str,
 ) -> None:
     with running(directory, state) as run:
         client = run.client(directory.bundle("ada"))
         with monkeypatch.context() as patch:
-            patch.setattr(Reads, "answer", breaks)
-            denied = run.answer(client, GetPower())
+            patch.setattr(*broken)
+            denied = run.answer(client, request_)
         assert isinstance(denied, Denied)
         assert denied.kind == "internal"
+        assert text in denied.reason
         assert isinstance(run.answer(client, GetPower()), Power)
-        assert "check_failed" in alarms(run, client)
-
-
-def test_an_answer_that_cannot_be_encoded_is_denied_with_an_alarm(
-    directory: SiteDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with running(directory, state) as run:
-        client = run.client(directory.bundle("ada"))
-        with monkeypatch.context() as patch:
-            patch.setattr(Reads, "answer", lambda *_: Submitted(JobId(2**64)))
-            denied = run.answer(client, GetPower())
-        assert isinstance(denied, Denied)
-        assert denied.kind == "internal"
-        assert "answer Submitted cannot be encoded (OverflowError" in denied.reason
-        assert isinstance(run.answer(client, GetPower()), Power)
-        assert "answer Submitted of ada" in alarms(run, client)["check_failed"]
-
-
-def test_a_picture_that_fails_is_a_refusal_and_an_alarm(
-    directory: SiteDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with running(directory, state) as run:
-        client = run.client(directory.bundle("ada"))
-        with monkeypatch.context() as patch:
-            patch.setattr(SiteFeed, "_refresh_jobs", breaks)
-            denied = run.answer(client, WatchSite(deltas=True))
-        assert isinstance(denied, Denied)
-        assert denied.kind == "internal"
-        assert "a fault of ours" in denied.reason
-        assert "check_failed" in alarms(run, client)
-        assert isinstance(run.answer(client, GetPower()), Power)
+        assert alarm in alarms(run, client)["check_failed"]
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])

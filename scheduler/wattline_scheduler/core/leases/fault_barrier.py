@@ -14,6 +14,8 @@ from wattline_scheduler.core.model.state import State
 
 MAX_ERROR_CHARS = 200
 
+REPORT_IT = "Operators see an alarm; please report this as a bug of Wattline"
+
 T = TypeVar("T")
 
 
@@ -33,17 +35,14 @@ def total(state: State, what: str, user: UserName, check: Callable[[], T], now: 
 
 def internal_error(what: str, error: Exception) -> Denied:
     """The denial of a request whose check failed."""
-    text = (
-        f"internal error: {what} could not be checked ({described(error)}); nothing was changed. "
-        "Operators see an alarm; please report this as a bug of Wattline"
-    )
-    return Denied("internal", text)
+    text = f"internal error: {what} could not be checked ({described(error)}); nothing was changed"
+    return Denied("internal", f"{text}. {REPORT_IT}")
 
 
 def unsendable(what: str, error: Exception) -> Denied:
     """The denial in place of an answer that cannot be encoded. An act may have been done."""
     text = f"internal error: {what} cannot be encoded ({described(error)})"
-    return Denied("internal", f"{text}; please report this as a bug of Wattline")
+    return Denied("internal", f"{text}. {REPORT_IT}")
 
 
 def failed(what: str, user: UserName, error: Exception) -> FaultSeen:
