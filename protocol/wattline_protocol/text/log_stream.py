@@ -1,12 +1,12 @@
-"""The stream of a program's log: a full disk loses lines of it, and ends no program."""
+"""The stream of a program's log: a full disk loses lines and ends no program."""
 
 from contextlib import suppress
 from typing import TextIO, cast
 
 
 def lasting_stream(stream: TextIO) -> TextIO:
-    """To write a log to: what the stream does not take is lost, as on a full disk, or of a pipe
-    whose reader has ended. Whatever logs a line in between depends on what follows it."""
+    """The stream without its OSErrors: text that it does not accept is lost, as on a full disk or
+    in a pipe without a reader. What follows a log line must not depend on it."""
     return cast("TextIO", _LastingStream(stream))
 
 

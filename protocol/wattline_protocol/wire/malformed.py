@@ -70,8 +70,8 @@ def _in_words(data: bytes, error: Exception) -> str:
 def _of_values(data: bytes, path: str, wanted: str) -> str:
     """Raises DecodeError, UnicodeDecodeError, RecursionError.
 
-    Of a key that a map has twice there is the last value here, and the decoder's text is about the
-    first one that is wrong: anything may be at its path.
+    Decoded again, a map that has a key twice has its last value, while the decoder's error is about
+    the first wrong one: the value at the path may be anything.
     """
     values = list(_values(msgspec.msgpack.decode(data), _STEP.findall(path)))
     if "matching regex" in wanted:

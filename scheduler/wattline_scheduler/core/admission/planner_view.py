@@ -31,8 +31,8 @@ from wattline_scheduler.power.demand.node_load import is_controlled
 from wattline_scheduler.power.topology.matrix import Bools
 
 MAX_CPUS = 2_048
-"""CPUs of one host that are offered: the planner has tables by number of CPUs, and an agent could
-report two thousand million."""
+"""Maximum number of CPUs of one host that are offered: the planner has tables by number of CPUs,
+and an agent may report 2,147,483,647."""
 
 UNABLE = "its keeper cannot start tasks as other accounts ([run_as]); see docs/keeper.md"
 NO_RULES = "its keeper is root, and the site file does not name the account of tasks ([run_as])"

@@ -95,7 +95,7 @@ def propagate_ends(state: State, now: Now) -> None:
         if children is None:
             work.over.popleft()
             continue
-        # Read once: to find the first of a dict after so many were removed takes longer each time.
+        # Read once: finding the first entry of a dict steps over all that were removed before it.
         for child in list(islice(children.values(), MAX_PROPAGATED - handled)):
             handled += _met(state, child, parent, now)
             if handled >= MAX_PROPAGATED:

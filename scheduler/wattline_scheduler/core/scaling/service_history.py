@@ -59,7 +59,7 @@ def history_read(state: State, event: ServiceHistoryRead) -> None:
 
 
 def forget_ended(state: State) -> None:
-    """Forgets services that ended before many others, once a second: not for each that begins."""
+    """Forgets the oldest ended services beyond `MAX_ENDED`; reads all, so not once per service."""
     open_names = state.work.services.names()
     ended = [name for name in state.service_minutes if name not in open_names]
     for name in ended[:-MAX_ENDED]:

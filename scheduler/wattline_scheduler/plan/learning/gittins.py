@@ -57,8 +57,8 @@ MAX_GROUPS = 8192
 """Beyond it, the least recently updated group is dropped."""
 
 MAX_INDICES = 2 * MAX_GROUPS
-"""Beyond it, all indices are computed again: more than there are kinds of known runtime in a queue,
-or each plan would compute those of all of them."""
+"""Beyond it, all indices are dropped. A queue has fewer kinds of known runtime; with more of them,
+each plan would compute all indices again."""
 
 _EDGES_S = np.concatenate([[0.0], FIRST_S * 2.0 ** (np.arange(BINS) / PER_OCTAVE)])
 _WIDTHS_S = np.diff(_EDGES_S)

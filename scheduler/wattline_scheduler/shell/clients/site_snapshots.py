@@ -27,7 +27,7 @@ class Snapshots:
     def since(self, asked: Instant) -> Parts[Answer]:
         """A snapshot begun at `asked` or later: it contains everything that happened before.
 
-        All who wait make it together: a part by whoever has a turn.
+        Concurrent requests share it: each makes its next part in its own turn.
         """
         while self._begun is None or self._begun < asked:
             self._go_on()
@@ -35,7 +35,7 @@ class Snapshots:
         return self._newest
 
     def _go_on(self) -> None:
-        """The next part. After an error, the next snapshot begins anew."""
+        """Makes the next part. After an error, the next call begins another snapshot."""
         if self._next is None:
             now = self._clock()
             self._next, self._next_begun = self._encoded(now), now.mono_s

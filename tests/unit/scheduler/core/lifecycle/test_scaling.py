@@ -144,7 +144,7 @@ def test_what_is_no_service_has_no_replicas(h: Harness) -> None:
 
 
 def test_no_tick_looks_at_removed_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user has as many as they like: they are not open, and stay while the service is."""
+    """They are not open, and stay in memory while their service is."""
     looked: list[int] = []
 
     def at(check: Callable[..., object], gang_at: int) -> Callable[..., object]:

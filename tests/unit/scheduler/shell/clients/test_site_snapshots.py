@@ -1,4 +1,4 @@
-"""Snapshots of the whole site: made in parts, and once for all who wait for one."""
+"""Snapshots of the whole site: made in parts, and shared by concurrent requests."""
 
 from itertools import pairwise
 
@@ -54,7 +54,7 @@ def test_a_part_of_a_snapshot_has_one_row() -> None:
     assert world.built == world.numbers
 
 
-def test_all_who_wait_share_a_snapshot() -> None:
+def test_concurrent_requests_share_a_snapshot() -> None:
     world = World(jobs=5)
     first, second = (world.snapshots.since(Instant(0.0)) for _ in range(2))
     for _ in range(4):
@@ -87,7 +87,7 @@ def test_a_job_that_ends_while_a_snapshot_is_made_is_in_it_once() -> None:
         assert [one.id for one in decoded(at_once(snapshot)).jobs] == world.numbers, before
 
 
-def test_after_an_error_the_next_snapshot_begins_anew() -> None:
+def test_after_an_error_another_snapshot_begins() -> None:
     world = World(jobs=2)
     world.is_broken = True
     with pytest.raises(ZeroDivisionError):

@@ -129,7 +129,7 @@ def test_a_paced_watch_gets_the_newest_once_it_has_taken_the_one_before() -> Non
     assert pictures(w) == [0.0, 5.0]
     w.watches.seen(w.session, 77)
     w.show(6.0 + GONE_S)
-    assert len(w.watches) == 0, "nobody reads"
+    assert len(w.watches) == 0, "its client does not read"
 
 
 def test_a_watch_that_is_not_paced_gets_each_in_its_time() -> None:
