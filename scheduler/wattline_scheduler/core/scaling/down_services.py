@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from wattline_protocol.ids import Now
 from wattline_scheduler.core.lifecycle.ending import HEALTHY_RUN_S
 from wattline_scheduler.core.model.jobs.job import Gang, Job, Running
+from wattline_scheduler.core.model.jobs.replicas import open_replicas
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.core.model.state import State
 
@@ -29,9 +30,8 @@ def tick_down_services(state: State, now: Now) -> None:
 
 
 def _failing(jobs: Sequence[Job], now: Now) -> Gang | None:
-    """The replica that failed most often; None = the service is not down. One that was never tried
-    has neither failed nor run."""
-    gangs = [gang for job in jobs for gang in job.tried_gangs]
+    """The open replica that failed most often; None = the service is not down."""
+    gangs = [gang for job in jobs for gang in open_replicas(job)]
     if any(_is_healthy(gang, now) for gang in gangs):
         return None
     most = max(gangs, key=lambda gang: gang.failures, default=None)

@@ -157,11 +157,13 @@ def test_no_tick_looks_at_removed_replicas(monkeypatch: pytest.MonkeyPatch) -> N
         return checked
 
     h = joined(site().rack("a", 1).build())
-    number = h.submit(job().gpus(8).service(1, Slo(1.0)))
+    number = h.submit(job().gpus(1).service(1, Slo(1.0)))
     scaled(h, number, 50)
+    h.run(3)
+    assert len(h.job(number).tried_gangs) == 8
     scaled(h, number, 1)
     h.run(3)
-    assert len(h.job(number).gangs) == 50
+    assert (len(h.job(number).gangs), h.job(number).live_count) == (50, 1)
     for module, name, gang_at in (
         (stand_ins, "_is_wanted", 0),
         (down_services, "_is_healthy", 0),
