@@ -26,6 +26,7 @@ Reason = Literal[
     "body_too_large",
     "body_too_slow",
     "answer_not_read",
+    "too_many_pipelined",
 ]
 """Reason of a refusal, as shown to clients and in metrics."""
 
@@ -140,10 +141,8 @@ class HttpGuard:
     def _check(
         self, loop: asyncio.AbstractEventLoop, left: list["GuardedHttp"], end_s: float | None = None
     ) -> None:
-        """Some of those that are left, then the others: spread over a period, until `end_s`.
-
-        4,096 at once would delay all requests, and so would they in consecutive turns.
-        """
+        """Some of those that are left, then the others, spread over a period until `end_s`: 4,096
+        at once would delay all requests, and so would they in consecutive turns."""
         now_s = loop.time()
         if not left:
             self._end_sweep(now_s, self.period_s if end_s is None else 0.0)

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from support.programs.serving_stack import SERVICE, Stack, serving_stack, wait_for
+from wattline_runtime.gateway.connections.http_protocol import MOST_PIPELINED
 
 ATTACKER = "127.0.0.2"
 PROXY = "127.0.0.3"
@@ -307,6 +308,18 @@ def test_a_long_header_behind_a_request_that_is_at_work_is_not_kept(
         connection.sendall(HALF + b"a" * 64 * 1024 * 1024)
     wait_for(lambda: refused(stack, "headers_too_large"), "it is refused")
     stack.let_go()
+
+
+def test_a_connection_that_is_ended_for_its_pipeline_is_counted(
+    stack: Stack, connect: Connect
+) -> None:
+    stack.start_gateway(*SMALL)
+    stack.start_worker()
+    connection = connect(ATTACKER)
+    connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * (MOST_PIPELINED + 2))
+    assert b" 400 " not in rest(connection), "it would be read as the answer to the first"
+    wait_for(lambda: refused(stack, "too_many_pipelined"), "it is counted")
+    served(stack)
 
 
 def test_an_answer_that_nobody_reads_is_given_up(stack: Stack, connect: Connect) -> None:

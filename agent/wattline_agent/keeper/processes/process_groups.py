@@ -27,7 +27,7 @@ class ProcessGroups:
         self._attempts = attempt
         self._scan, self._clock = scan, clock
         self._found: dict[str, list[tree.Process]] = {}
-        self._began_s = self._next_s = -POLL_S
+        self._began_s = self._next_s = 0.0
         """When the last scan began, and before which there is none."""
         self.warden_pid = 0
         """A child of the keeper that belongs to no attempt; 0 = none."""
@@ -59,25 +59,27 @@ class ProcessGroups:
 
     def of(self, attempt: Attempt) -> list[tree.Process]:
         """Living processes of one attempt, by the last scan if that is recent."""
-        return self.all().get(attempt.life.spec.key, [])
+        self._scan_if_due()
+        return self._found.get(attempt.life.spec.key, [])
 
     def since(self, attempt: Attempt, since_s: float) -> list[tree.Process] | None:
         """Living processes of one attempt by a scan that began no earlier; None: there is none
         yet."""
-        found = self.all()
-        if self._began_s < since_s:
-            return None
-        return found.get(attempt.life.spec.key, [])
+        found = self.of(attempt)
+        return found if self._began_s >= since_s else None
 
     def all(self) -> dict[str, list[tree.Process]]:
         """Living processes of every living attempt, by the last scan if that is recent: attempts
         whose end is on disk since then are not among them."""
+        self._scan_if_due()
+        return {key: found for key, found in self._found.items() if key in self._attempts}
+
+    def _scan_if_due(self) -> None:
         now_s = self._clock()
         if now_s >= self._next_s:
             self._found, self._began_s = self._look(), now_s
             ended_s = self._clock()
             self._next_s = ended_s + max(POLL_S, ended_s - now_s)
-        return {key: found for key, found in self._found.items() if key in self._attempts}
 
     def _look(self) -> dict[str, list[tree.Process]]:
         """An orphan without an attempt's mark is counted for the only living attempt; with several,

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from wattline_protocol.http.guard import HttpGuard
 from wattline_runtime.gateway.connections.direct import CLOSE
 
 USED = {
@@ -85,10 +86,14 @@ class _ShortPipeline:
     """
 
     pipeline: Any
+    guard: HttpGuard | None = None
+    _address = ""
 
     def on_message_begin(self) -> None:
         """As uvicorn, up to the limit."""
         if len(self.pipeline) >= MOST_PIPELINED:
+            if self.guard is not None:
+                self.guard.count("too_many_pipelined", self._address)
             raise TooManyPipelined
         begin: Any = super()
         begin.on_message_begin()

@@ -90,7 +90,7 @@ def _refuse_older_self(state: State, node: NodeNow, hello: Hello, now: Now) -> N
         node.outdate_offer()
         begin(state, "epoch_too_old", node.id, f"{node.id}: {reason}", now, node=node.id)
         note_overruns(state, f"{node.id} knows a later epoch", now)
-        contradicts(state, node, now, claims_epoch=True)
+        contradicts(state, node, reason, now, claims_epoch=True)
 
 
 def _issue(state: State, node: NodeNow, hello: Hello, now: Now) -> None:

@@ -44,7 +44,7 @@ def distrust(state: State, node: NodeNow, text: str, now: Now) -> None:
         why = f"{node.id} {text}; it counts in full until its caps are read back"
         begin(state, "books_contradicted", node.id, why, now, node=node.id)
         note_overruns(state, f"{node.id} contradicts the books", now)
-        contradicts(state, node, now)
+        contradicts(state, node, text, now)
     ask_for_hello(state, node, "its reports contradict the books", now)
 
 
@@ -109,7 +109,8 @@ def _too_many_gpus(node: NodeNow, gpus: tuple[GpuInfo, ...]) -> str:
     if any(gpu.mig is not None and len(gpu.mig) > MAX_DEVICES_OF_GPU for gpu in gpus):
         return f"reports more than {MAX_DEVICES_OF_GPU} MIG devices of a GPU"
     if len(node.gpu_classes | classes_of(gpus)) > MAX_CLASSES_OF_HOST:
-        return f"has reported more than {MAX_CLASSES_OF_HOST} kinds of GPUs"
+        most = f"more than {MAX_CLASSES_OF_HOST} kinds of GPUs"
+        return f"has reported {most} since the scheduler started"
     return ""
 
 

@@ -23,9 +23,11 @@ UNRESOLVED_S = 30.0
 """A correct agent, asked for its Hello every second, has adopted its caps by then."""
 
 
-def contradicts(state: State, node: NodeNow, now: Now, *, claims_epoch: bool = False) -> None:
-    """Counts another contradiction of the node; its entry counts in full already."""
-    state.contradicted[node.id] = Contradiction(now.mono_s, claims_epoch)
+def contradicts(
+    state: State, node: NodeNow, text: str, now: Now, *, claims_epoch: bool = False
+) -> None:
+    """Counts another contradiction of the node, as `text`; its entry counts in full already."""
+    state.contradicted[node.id] = Contradiction(now.mono_s, text, claims_epoch)
     node.contradicted_at.append(now.mono_s)
     within_s = now.mono_s - node.contradicted_at[0]
     is_many = len(node.contradicted_at) == CONTRADICTIONS_MANY and within_s <= MANY_WITHIN_S
@@ -40,7 +42,7 @@ def tick_contradictions(state: State, now: Now) -> None:
         age_s = now.mono_s - one.since
         if age_s < UNRESOLVED_S or (one.claims_epoch and not _are_others_known(state, name)):
             continue
-        why = f"has contradicted the books for {age_s:.0f} s without a Hello"
+        why = f"{one.text}; no Hello has resolved this within {age_s:.0f} s"
         if one.claims_epoch:
             why = "claims a later epoch than any other node, and all others are known"
         _quarantine(state, state.nodes[name], why, now)

@@ -251,10 +251,10 @@ class NodeNow:
         """Its state, as displayed."""
         if self.record.is_off:
             return "off"
-        if isinstance(self.link, Unheard) and self.record.incarnation == 0:
-            return "never heard"
         if self.record.is_quarantined:
             return "quarantined"
+        if isinstance(self.link, Unheard) and self.record.incarnation == 0:
+            return "never heard"
         if self.is_silent or isinstance(self.link, Unheard):
             return "silent"
         if self.record.is_observe:

@@ -51,6 +51,8 @@ class Contradiction:
     """A contradiction between a node and the books, until its Hello."""
 
     since: Instant
+    text: str
+    """What it does, as in `reports 65 GPUs`."""
     claims_epoch: bool
     """It claims to have seen a later epoch than this one."""
 

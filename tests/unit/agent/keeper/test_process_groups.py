@@ -115,3 +115,20 @@ def test_an_attempt_whose_end_is_on_disk_is_in_no_scan_from_before() -> None:
     host.now_s += POLL_S / 2
     assert groups.all().keys() == known.keys()
     assert host.scans == 1
+
+
+def test_one_attempt_is_found_without_a_walk_over_all() -> None:
+    """Each tick asks for each attempt: of 2,000 each tick took 0.2 s."""
+    asked: list[object] = []
+
+    class Table(dict[str, Attempt]):
+        def __contains__(self, key: object) -> bool:
+            asked.append(key)
+            return super().__contains__(key)
+
+    host, known = Host(), Table(attempts())
+    groups = ProcessGroups(known, host.scan, host.clock)
+    groups.all()
+    asked.clear()
+    assert all(groups.since(attempt, host.now_s) for attempt in known.values())
+    assert not asked

@@ -207,6 +207,18 @@ def test_no_host_has_so_many_gpus_that_every_tick_and_plan_is_slow(h: Harness) -
     assert divided == "a1 reports more than 7 MIG devices of a GPU"
 
 
+def test_a_quarantine_names_what_each_hello_was_refused_for() -> None:
+    """It said that there was no Hello, and the node's state was `never heard`."""
+    h = Harness(site().rack("a", 2, kw=30.0).build())
+    assert hello_with(h, tuple(map(small, range(MAX_GPUS_OF_HOST + 1))))
+    h.mono_s += UNRESOLVED_S + 1
+    h.tick()
+    node, (event,) = h.node(LIAR), h.events("node_quarantined")
+    cause = "reports 65 GPUs, a host has 64 at most; no Hello has resolved this within 31 s"
+    assert event.text.startswith(f"a1 {cause}: its key is quarantined.")
+    assert (node.state, node.reason) == ("quarantined", f"{cause}; see `wattline node readmit a1`")
+
+
 def test_a_host_with_too_many_cpus_is_offered_with_as_many_as_there_may_be(h: Harness) -> None:
     """A table of the planner was of their number: it took 16 GiB, and the scheduler ended."""
     h.say(LIAR, msgspec.structs.replace(h.agent(LIAR).hello(), cpus=MAX_COUNT))
@@ -227,7 +239,8 @@ def test_one_key_makes_no_endless_number_of_gpu_classes(h: Harness) -> None:
         refusals.append(hello_with(h, tuple(small(n, name=f"model {number} {n}") for n in at)))
         h.run(1)
     assert not any(refusals[:3])
-    assert set(refusals[4:]) == {"a1 has reported more than 256 kinds of GPUs"}
+    text = "a1 has reported more than 256 kinds of GPUs since the scheduler started"
+    assert set(refusals[4:]) == {text}
     others = 1  # "no GPU"
     assert len(h.cluster.state.fleet_view.columns.classes) <= MAX_CLASSES_OF_HOST + others
     assert not hello_with(h, tuple(gpu(at) for at in range(8)))
