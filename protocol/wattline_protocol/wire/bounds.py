@@ -110,7 +110,7 @@ Index = Annotated[N, msgspec.Meta(ge=0, lt=MAX_GPUS)]
 
 
 def encodable(total: int) -> int:
-    """At most `MAX_SERIAL`: a total of parts that are bounded may exceed 64 bits."""
+    """At most `MAX_SERIAL`: totals of bounded parts may exceed 64 bits, on the wire and on disk."""
     return min(total, MAX_SERIAL)
 
 

@@ -23,7 +23,7 @@ from wattline_protocol.wire.api_keys import (
     KeyDemand,
     ReportApiKeyUse,
 )
-from wattline_protocol.wire.bounds import MAX_SERIAL
+from wattline_protocol.wire.bounds import encodable
 from wattline_scheduler.core.model.api_key_book import GatewayUse, tokens_of_day
 from wattline_scheduler.core.model.state import State
 
@@ -65,13 +65,13 @@ def _count(state: State, one: ApiKeyUse, reported_day_unix_s: float, now: Now) -
     before = tokens_of_day(record, day_unix_s)
     changed = msgspec.structs.replace(
         record,
-        requests=min(record.requests + one.requests, MAX_SERIAL),
-        refused=min(record.refused + one.refused, MAX_SERIAL),
+        requests=encodable(record.requests + one.requests),
+        refused=encodable(record.refused + one.refused),
         used_unix_s=max(record.used_unix_s or one.newest_unix_s, one.newest_unix_s),
-        tokens=min(record.tokens + one.tokens, MAX_SERIAL),
-        day_tokens=min(before + (one.tokens_today if is_of_day else 0), MAX_SERIAL),
+        tokens=encodable(record.tokens + one.tokens),
+        day_tokens=encodable(before + (one.tokens_today if is_of_day else 0)),
         day_unix_s=day_unix_s,
-        energy_uj=min(record.energy_uj + one.energy_uj, MAX_SERIAL),
+        energy_uj=encodable(record.energy_uj + one.energy_uj),
     )
     state.api_keys.count(changed)
     if before < changed.tokens_per_day <= changed.day_tokens:
