@@ -159,7 +159,7 @@ class FetchLink:
     def _report(self, line: bytes) -> CacheReport | None:
         try:
             return _decode(line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             self._log.warning("malformed_cache_report", error=str(error))
             return None
 

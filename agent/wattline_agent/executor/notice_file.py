@@ -29,5 +29,5 @@ def read_notice(path: str) -> Notice | None:
     try:
         with Path(path).open("rb") as file:
             return _decoder.decode(file.read(MAX_BYTES))
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None

@@ -100,7 +100,7 @@ def _newest(data: bytes) -> tuple[dict[str, bytes], int]:
     for line in data.partition(STOP)[0].splitlines(keepends=True):
         try:
             key, value = json.loads(line)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             break
         if not isinstance(key, str) or not line.endswith(b"\n"):
             break

@@ -48,7 +48,7 @@ def read_record(path: Path) -> object:
         return None
     try:
         value: object = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value
 

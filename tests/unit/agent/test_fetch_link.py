@@ -134,6 +134,8 @@ def test_a_fetch_process_that_does_not_start_is_reported(
         server, _ = listener.accept()
         with server:
             assert b'"digits"' in server.recv(4096)
+            server.sendall(b'{"x": ' + b"[" * 5_000 + b"\n")
+            assert link.reports() == [], "it is no report"
             server.sendall(msgspec.json.encode(CacheReport((), 0, 0, "no cache at /x")) + b"\n")
         assert [one.report.error for one in link.reports()] == ["no cache at /x"]
         assert link.fileno() is None

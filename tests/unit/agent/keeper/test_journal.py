@@ -47,7 +47,11 @@ def test_its_size_never_changes_so_that_a_sync_moves_no_metadata(tmp_path: Path)
         assert (tmp_path / "facts").stat().st_size == journal.SIZE_BYTES
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"\n", b"7\n", b"[1, 2]\n", b'{"a": 1}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"", b"\n", b"7\n", b"[1, 2]\n", b'{"a": 1}\n', b"\xff\n", b"[" * 20_000 + b"\n"],
+    ids=["nothing", "empty", "a-number", "two-numbers", "a-map", "no-text", "nested"],
+)
 def test_a_torn_line_counts_as_none_and_the_next_writer_overwrites_it(
     tmp_path: Path, rubbish: bytes
 ) -> None:
