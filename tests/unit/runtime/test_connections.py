@@ -1,7 +1,6 @@
-"""Answers in one write, over a transport in memory, and clients that leave."""
+"""Answers in one write, over a transport in memory."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -20,8 +19,7 @@ from wattline_runtime.gateway.client import (
     ClientDisconnected,
     read_body,
 )
-from wattline_runtime.gateway.connections import client_watch, direct
-from wattline_runtime.gateway.connections.client_watch import ClientWatches
+from wattline_runtime.gateway.connections import direct
 from wattline_runtime.gateway.connections.direct import MOST_BYTES, Noting, send_answer
 from wattline_runtime.gateway.connections.http_protocol import (
     MOST_PIPELINED,
@@ -263,6 +261,25 @@ def test_requests_that_were_sent_together_are_answered_in_order() -> None:
     assert written(answering(), request() * 3).writes == [WHOLE] * 3
 
 
+def test_the_end_of_a_connection_is_noted_for_the_request_that_others_wait_behind() -> None:
+    async def run() -> tuple[list[str], list[bytes]]:
+        heard: list[str] = []
+
+        async def app(_: Scope, receive: Receive, send: Send) -> None:
+            heard.append((await receive())["type"])
+            heard.append((await receive())["type"])
+            await send_answer(send, 200, NAMED, BODY, is_last=False)
+
+        connection, transport = await connected(app)
+        connection.data_received(request() * 2)
+        await turns()
+        connection.connection_lost(None)
+        await turns()
+        return heard, transport.writes
+
+    assert asyncio.run(run()) == (["http.request", "http.disconnect"], [])
+
+
 def test_a_connection_whose_requests_pile_up_is_ended() -> None:
     def sent(count: int) -> list[Any]:
         async def run() -> list[Any]:
@@ -398,58 +415,6 @@ def test_a_client_that_does_not_read_is_waited_for() -> None:
 
 
 # --- clients that leave
-
-
-def watching(
-    monkeypatch: pytest.MonkeyPatch, test: Callable[[ClientWatches], Awaitable[None]]
-) -> None:
-    monkeypatch.setattr(client_watch, "PERIOD_S", 0.0)
-
-    async def run() -> None:
-        watches = ClientWatches()
-        await asyncio.wait_for(test(watches), 30)
-        watches.close()
-
-    asyncio.run(run())
-
-
-def test_the_requests_of_a_client_that_leaves_are_abandoned(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def test(watches: ClientWatches) -> None:
-        abandoned: asyncio.Queue[int] = asyncio.Queue()
-
-        async def receive() -> Message:
-            return {"type": "http.disconnect"}
-
-        watches.watch(abandoned.put_nowait, receive, [1, 2])
-        assert [await abandoned.get(), await abandoned.get()] == [1, 2]
-
-    watching(monkeypatch, test)
-
-
-def test_a_request_that_has_ended_is_watched_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(watches: ClientWatches) -> None:
-        received: asyncio.Queue[str] = asyncio.Queue()
-
-        def client(name: str) -> Receive:
-            async def receive() -> Message:
-                received.put_nowait(name)
-                await asyncio.Event().wait()
-                raise AssertionError
-
-            return receive
-
-        quick = watches.watch(lambda _: None, client("quick"), [1])
-        slow = watches.watch(lambda _: None, client("slow"), [2])
-        quick.end()
-        assert await received.get() == "slow"
-        slow.end()
-        await turns()
-        assert received.empty()
-        assert not [task for task in asyncio.all_tasks() if task.get_name() == "client-watch"]
-
-    watching(monkeypatch, test)
 
 
 def test_this_release_of_uvicorn_needs_no_timers_and_an_unknown_one_keeps_its_own() -> None:

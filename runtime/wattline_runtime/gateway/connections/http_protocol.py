@@ -34,7 +34,7 @@ def http_protocol() -> type[asyncio.Protocol]:
         h11: type[asyncio.Protocol] = import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         return h11
     httptools = import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
-    return with_short_pipeline(without_upgrades(without_timers(httptools)))
+    return with_short_pipeline(with_noted_end(without_upgrades(without_timers(httptools))))
 
 
 def without_timers(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
@@ -49,6 +49,11 @@ def without_timers(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
 def without_upgrades(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
     """uvicorn's class, where nothing behind a request with `Upgrade` is read as a request."""
     return type("WithoutUpgrades", (_WithoutUpgrades, httptools), {})
+
+
+def with_noted_end(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """uvicorn's class, which notes the end of a connection for the request that is answered."""
+    return type("NotedEnd", (_NotedEnd, httptools), {})
 
 
 def with_short_pipeline(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
@@ -97,6 +102,30 @@ class _ShortPipeline:
             raise TooManyPipelined
         begin: Any = super()
         begin.on_message_begin()
+
+
+class _NotedEnd:
+    """Precedes the class of httptools, whose attributes it uses.
+
+    uvicorn notes the end of a connection for the last request that it has read. The one before it
+    that is answered would be computed for nobody, and its answer raises an error: a traceback in
+    the log for each connection that a client leaves so.
+    """
+
+    _answered: Any = None
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """As uvicorn."""
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)  # type: ignore[misc]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """As uvicorn, for the request that is answered too."""
+        lost: Any = super()
+        lost.connection_lost(error)
+        if self._answered is not None and not self._answered.response_complete:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
 
 
 class _WithoutUpgrades:
