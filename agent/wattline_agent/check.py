@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from wattline_agent.config import AgentConfig
 from wattline_agent.core.ports import Collector, DriverAbsent, KeeperAbsent
 from wattline_agent.device import open_collector
-from wattline_agent.executor import open_runner
+from wattline_agent.executor import living_tasks
 from wattline_agent.executor.launchers.container import find_podman
 from wattline_agent.executor.launchers.enter_container import PODMAN_PATH
 from wattline_agent.executor.mps import serving_pipes
@@ -278,11 +278,9 @@ def _may_be_root(config: AgentConfig) -> bool:
 
 def _keeper(config: AgentConfig) -> Check:
     try:
-        with contextlib.closing(open_runner(config.state_dir)) as runner:
-            tasks = runner.observe()
-    except (KeeperAbsent, OSError):
+        alive = living_tasks(config.state_dir)
+    except KeeperAbsent:
         return Check("keeper", "ok", "none is running: the agent will start one")
-    alive = sum(1 for task in tasks if task.phase != "ended")
     return Check("keeper", "ok", f"running, with {counted(alive, 'task')} alive")
 
 

@@ -116,7 +116,11 @@ def _serve(
     interface = functools.partial(interface_towards, bundle.agent_endpoint)
     store = secret_store(config)
     opened = functools.partial(
-        open_runner, interface=interface, site_id=bundle.site_id, secrets=store
+        open_runner,
+        interface=interface,
+        site_id=bundle.site_id,
+        secrets=store,
+        on_unreadable=lambda key: log.error("order_unreadable", attempt=key, text="it is ended"),
     )
     keeper_link = KeeperLink(files.path, opened, log, may_start=not config.has_keeper_service)
     stack.enter_context(contextlib.closing(keeper_link))

@@ -89,9 +89,9 @@ class KeeperRunner:
         interface: Callable[[], str] = str,
         site_id: str = "",
         secrets: SecretStore | None = None,
+        on_unreadable: Callable[[str], object] = str,
     ) -> None:
-        """`timeout_s`: how long the keeper may take to answer; `interface`: network interface of
-        gangs, empty = unknown; `secrets`: those of the node, by default below the state directory.
+        """`timeout_s`: how long the keeper may take to answer; for the others see `open_runner`.
         Raises KeeperAbsent, or OSError when the state directory cannot be used."""
         self._interface, self._site_id = interface, site_id
         self._state_dir = state_dir.resolve()
@@ -120,11 +120,10 @@ class KeeperRunner:
         self._mounts = Mounts(may_touch_root=True)
         store = secrets or SecretStore(self._state_dir / DEFAULT_NAME)
         self._secrets = TaskSecrets(store, self._state_dir)
-        self._may_sweep = secrets is not None  # else it is a check, beside a running agent
         self.begin_service = NodeProgram(self._keeper, self._protocol).begin
         self._is_open = False
         """Accounts may traverse the state directory to their tasks' own."""
-        self._load()
+        self._load(on_unreadable)
 
     # --- Calls of the core --------------------------------------------------------------
 
@@ -391,11 +390,12 @@ class KeeperRunner:
 
     # --- Existing attempts --------------------------------------------------------------
 
-    def _load(self) -> None:
+    def _load(self, on_unreadable: Callable[[str], object]) -> None:
         """Adopt the attempts that earlier agents have launched."""
         held = {view["key"] for view in self._ask_strictly("list")["tasks"]}
         orders, unreadable = read_orders(self._state_dir)  # after `held`: all have one
         for key in unreadable:  # else its processes would hold its GPUs, unknown to all
+            on_unreadable(key)
             self._ask("kill", key=key, kind="keeper_lost", why="its order cannot be read")
         self._void += unreadable
         if gone := sorted(held - set(orders)):  # the agent may have died before dropping them
@@ -407,8 +407,7 @@ class KeeperRunner:
             if self._never_launched(attempt):
                 del self._attempts[ref]
                 self._void.append(key_of(ref))
-        if self._may_sweep:
-            self._secrets.sweep([*map(key_of, self._attempts)])
+        self._secrets.sweep([*map(key_of, self._attempts)])
         found = on_disk(self._state_dir, self._mounts.covers)
         self._forgotten.extend(ref for ref in found if key_of(ref) not in orders)
         for ref in self._forgotten:  # an earlier agent may have ended before it removed them

@@ -25,7 +25,9 @@ from support.node.keepers import (
 )
 from support.node.simnode import DEADLINE_S, wait_until
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext
+from wattline_agent.executor import living_tasks
 from wattline_agent.executor.layout import ORDERS_FILE
+from wattline_agent.executor.runner import KeeperRunner
 from wattline_agent.keeper.client import KeeperClient, KeeperRefused
 from wattline_agent.keeper.journal import Journal, read_journal
 from wattline_agent.keeper.processes import tree
@@ -250,11 +252,26 @@ def test_an_order_that_cannot_be_read_is_ended_and_keeps_no_agent_from_starting(
     orders = Journal(live.state_dir / ORDERS_FILE)
     orders.put([("1.0.1", b'{"order":{"ref":[1,0,1]}}')])
     orders.close()
-    live.runner = connect(live.state_dir)
+    ended: list[str] = []
+    live.runner = KeeperRunner(live.state_dir, 30.0, on_unreadable=ended.append)
     wait_until(lambda: not live.processes(ref(1)), "it has ended")
+    assert ended == ["1.0.1"]
     assert [seen.ref for seen in live.observe()] == [ref(2)]
     live.run(shell("true", of=ref(3)))
     assert set(read_journal(live.state_dir / ORDERS_FILE)) == {"2.0.1", "3.0.1"}
+
+
+def test_a_check_beside_an_agent_ends_and_removes_nothing(live: LiveKeeper) -> None:
+    """`wattline-agent --check` may be of another release, and the agent may be launching."""
+    for job in (1, 2):
+        live.runner.launch(shell("sleep 1000", of=ref(job)), CONTEXT)
+    live.run(shell("true", of=ref(3)))
+    orders = live.state_dir / ORDERS_FILE
+    orders.rename(orders.with_suffix(".kept"))  # to a check, as if none was on file yet
+    assert living_tasks(live.state_dir) == 2
+    orders.with_suffix(".kept").rename(orders)
+    assert [seen.phase for seen in live.observe()] == ["running", "running", "ended"]
+    assert all(live.task_dir(ref(job)).exists() for job in (1, 2, 3))
 
 
 def test_an_end_that_was_told_outlives_a_power_cut(tmp_path: Path) -> None:
