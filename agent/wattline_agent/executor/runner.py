@@ -109,8 +109,8 @@ class KeeperRunner:
         self._checkpoints.chmod(PASSED_THROUGH)
         self._orders = Journal(self._state_dir / ORDERS_FILE)
         self._attempts: dict[TaskRef, Attempt] = {}
-        self._void: list[str] = []
-        """Orders on file that never reached a keeper."""
+        self._unwritten: dict[str, bytes | None] = {}
+        """Written with the next order: orders that reached no keeper, changes that failed."""
         self._dropped: list[str] = []
         """Dropped, but not yet in the journal of orders or at the keeper: it is not urgent."""
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
@@ -201,7 +201,10 @@ class KeeperRunner:
         attempt.file = msgspec.structs.replace(attempt.file, order=order)
         attempt.shown = None
         self._ask("limit", key=key_of(ref), runtime_limit_s=runtime_limit_s)
-        self._orders.put([fact_of(attempt.file)])
+        try:
+            self._orders.put([fact_of(attempt.file)])
+        except OSError:  # the disk is full; the keeper enforces it all the same
+            self._unwritten.update([fact_of(attempt.file)])
 
     def kill(self, ref: TaskRef, kind: ExitKind, why: str) -> None:
         """Send SIGKILL to all its processes."""
@@ -223,6 +226,7 @@ class KeeperRunner:
             with suppress(OSError):  # its account may have mounted over it; removed with the rest
                 Path(attempt.folder.secret).unlink()
         self._dropped.append(key_of(ref))
+        self._unwritten.pop(key_of(ref), None)
         del self._attempts[ref]
         self._forgotten.append(ref)
         for leftover in (*copies_of(ref), attempt.folder.output):
@@ -334,13 +338,13 @@ class KeeperRunner:
         for then the attempts are lost as well. Orders that cannot be written are not started."""
         files = [self._attempts[ref_of(spec.key)].file for spec in specs]
         try:
-            self._orders.put([*((key, None) for key in self._void), *map(fact_of, files)])
+            self._orders.put([*self._unwritten.items(), *map(fact_of, files)])
         except OSError as error:
             for file in files:
                 where = f"{self._state_dir}/{ORDERS_FILE}"
                 self._end_unstarted(self._attempts[file.order.ref], error, where)
             return []
-        self._void.clear()
+        self._unwritten.clear()
         return specs
 
     def _for_account(self, spec: TaskSpec, order: TaskOrder, folder: TaskDir) -> TaskSpec:
@@ -397,26 +401,23 @@ class KeeperRunner:
         for key in unreadable:  # else its processes would hold its GPUs, unknown to all
             on_unreadable(key)
             self._ask("kill", key=key, kind="keeper_lost", why="its order cannot be read")
-        self._void += unreadable
+        self._unwritten.update(dict.fromkeys(unreadable))
         if gone := sorted(held - set(orders)):  # the agent may have died before dropping them
             self._ask("drop", keys=gone)
         for file in orders.values():
-            self._take_over(file)
+            ref, folder = file.order.ref, TaskDir(self._state_dir, file.order.ref)
+            notice = read_notice(folder.notice)
+            self._attempts[ref] = Attempt(file, folder, record=file.unstarted, notice=notice)
         self._list()
         for ref, attempt in list(self._attempts.items()):
             if self._never_launched(attempt):
                 del self._attempts[ref]
-                self._void.append(key_of(ref))
+                self._unwritten[key_of(ref)] = None
         self._secrets.sweep([*map(key_of, self._attempts)])
         found = on_disk(self._state_dir, self._mounts.covers)
         self._forgotten.extend(ref for ref in found if key_of(ref) not in orders)
         for ref in self._forgotten:  # an earlier agent may have ended before it removed them
             self._removals.begin(TaskDir(self._state_dir, ref).output)
-
-    def _take_over(self, file: OrderFile) -> None:
-        folder = TaskDir(self._state_dir, file.order.ref)
-        attempt = Attempt(file, folder, record=file.unstarted, notice=read_notice(folder.notice))
-        self._attempts[file.order.ref] = attempt
 
     def _never_launched(self, attempt: Attempt) -> bool:
         """The agent died between writing the order and sending it to the keeper: no acknowledgement

@@ -1,4 +1,4 @@
-"""Starts on a host that has no process left: by a fork bomb of somebody, say."""
+"""A host that has no process left, by a fork bomb of somebody, say, or no space on its disk."""
 
 import os
 import signal
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from support.node.keepers import CONTEXT, keeper, ref, shell
+from support.node.keepers import CONTEXT, connect, keeper, ref, shell
 from support.node.simnode import wait_until
+from wattline_agent.executor.layout import ORDERS_FILE
+from wattline_agent.keeper.journal import read_journal
 from wattline_agent.keeper.processes import tree
 
 V1_ROOT = Path("/sys/fs/cgroup/pids")
@@ -73,3 +75,23 @@ def warden_of(keeper_pid: int) -> int:
     assert children is not None
     names = {pid: tree.read_proc(f"/proc/{pid}/comm") for pid in children}
     return next(pid for pid, name in names.items() if name == b"wattline-warden\n")
+
+
+def test_a_runtime_limit_that_a_full_disk_refuses_is_enforced_and_written_later(
+    tmp_path: Path,
+) -> None:
+    with keeper(tmp_path / "state", "--no-cgroup") as live:
+        live.runner.launch(shell("sleep 1000", runtime_limit_s=1_000.0), CONTEXT)
+        live.runner.close()
+        orders, beside = live.state_dir / ORDERS_FILE, live.state_dir / f"{ORDERS_FILE}.new"
+        orders.write_bytes(orders.read_bytes().rstrip(b"\0"))
+        beside.mkdir()  # it is full, and the one to replace it cannot be made
+        live.runner = connect(live.state_dir)
+        live.runner.limit(ref(), 900.0)
+        beside.rmdir()
+        live.run(shell("true", of=ref(2)))
+        assert read_journal(orders)["1.0.1"]["order"]["runtime_limit_s"] == 900.0
+        live.runner.limit(ref(), 0.5)
+        end = live.until("ended").exit
+        assert end is not None
+        assert end.kind == "runtime_limit"
