@@ -3,10 +3,17 @@
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 Parts = Generator[None, None, T]
 """A part takes a few milliseconds at most, unless stated otherwise."""
+
+
+def in_one_part(make: Callable[[A], T], of: A) -> Parts[T]:
+    """`make(of)`, as parts."""
+    yield from ()
+    return make(of)
 
 
 def go_on(parts: Parts[T], is_over: Callable[[], bool]) -> T | None:

@@ -16,6 +16,8 @@ from wattline_protocol.wire.agent_messages import (
 )
 from wattline_protocol.wire.codec import Codec, MalformedMessage
 from wattline_protocol.wire.transport import Incoming, ServerSocket
+from wattline_scheduler.core.leases.fault_barrier import unsent
+from wattline_scheduler.core.model.events import FaultSeen
 from wattline_scheduler.shell.protocol_version import refused_version
 
 MAX_BATCH = 1_000
@@ -40,11 +42,18 @@ class AgentEndpoint:
         """Drop a message for lack of space: it is lost, as on a broken connection."""
         self._socket.refuse(incoming, "rate", "too many queued messages")
 
-    def send(self, node: NodeId, message: ToAgent) -> None:
-        """Send to the node's connection. Without one it is lost: the core repeats what matters."""
+    def send(self, node: NodeId, message: ToAgent) -> FaultSeen | None:
+        """Send to the node's connection. Without one it is lost: the core repeats what matters.
+
+        Returns the alarm about a message that cannot be encoded, as one over the size limit."""
         connection = self._connections.get(node)
-        if connection is not None:
+        if connection is None:
+            return None
+        try:
             self._socket.send(connection, self._out.encode(message))
+        except (OverflowError, RecursionError, TypeError, ValueError) as error:
+            return unsent(type(message).__name__, node, error)
+        return None
 
     def admit(self, received: Incoming) -> FromAgent | None:
         """The decoded message, if its sender is still authorized; a refusal is answered here."""

@@ -109,7 +109,7 @@ from wattline_scheduler.shell.step_times import StepTimes
 from wattline_scheduler.store.errors import StoreError
 from wattline_scheduler.store.store import Store
 from wattline_scheduler.store.tables import Storable
-from wattline_scheduler.time_slices import Parts
+from wattline_scheduler.time_slices import Parts, in_one_part
 
 PLAN_INTERVAL_S = 0.01
 """Delay of planning for more submissions, so that a burst is planned at once."""
@@ -347,14 +347,17 @@ class Loop:
     def _handle_api_request(self, number: int, request: ApiRequest) -> list[Effect]:
         """Handle an HTTP request. Its token permits grid events, as an operator, and to read the
         metrics of services, and no other."""
-        http_api, now = self._services.http_api.api, self._clock()
-        if isinstance(request, GetPower) or http_api is None:
-            return [Reply(DOOR, number, self._reads.answer(GetPower(), now))]
-        user = UserName(http_api.caller)
+        api = self._services.http_api.api
+        user = UserName("" if api is None else api.caller)
+        session = Session(DOOR, user, "operator")
+        if isinstance(request, GetPower):
+            begin_read = partial(in_one_part, partial(self._reads.answer, request))
+            return self._turns.later(session, number, begin_read)
         if isinstance(request, ListServices):
             begin = partial(self._reads.services, Asker(user, "operator"), request)
-            return self._turns.later(Session(DOOR, user, "operator"), number, begin)
-        return self._handle(ClientRequest(DOOR, number, user, "operator", request), now)
+            return self._turns.later(session, number, begin)
+        asked = ClientRequest(DOOR, number, user, "operator", request)
+        return self._handle(asked, self._clock())
 
     def _failed(self, session: Session, ask: int, what: str, error: Exception) -> list[Effect]:
         """Handle a failed answer: a refusal and an alarm, if nothing was changed."""
@@ -478,7 +481,8 @@ class Loop:
         for effect in effects:
             match effect:
                 case Send(node=node, message=message):
-                    self._agents.send(node, message)
+                    if (fault := self._agents.send(node, message)) is not None:
+                        self._carry_out(self._handle(fault, self._clock()))
                 case Reply(client=client, ask=ask, answer=answer) if client == DOOR:
                     self._services.http_api.reply(ask, answer)
                 case Reply():

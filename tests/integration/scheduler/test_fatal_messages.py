@@ -9,9 +9,19 @@ import pytest
 from support.core.sites import job
 from support.programs.live_scheduler import WITHIN_S, SiteDirectory, WireAgent, WireClient, until
 from support.programs.stepped_loop import SteppedLoop, stepped_loop
-from wattline_protocol.ids import JobId, NodeId
+from wattline_protocol.ids import (
+    AttemptNo,
+    Epoch,
+    Incarnation,
+    JobId,
+    NodeId,
+    Sequence,
+    TaskNo,
+    TaskRef,
+)
 from wattline_protocol.trust.keys import JoinBundle
 from wattline_protocol.wire.agent_messages import Refused
+from wattline_protocol.wire.agents.data_messages import MAX_OUTPUTS, HoldData, OutputToPublish
 from wattline_protocol.wire.client_messages import (
     Answer,
     Denied,
@@ -25,6 +35,7 @@ from wattline_protocol.wire.client_messages import (
 )
 from wattline_protocol.wire.subscriptions import WatchSite
 from wattline_scheduler.core.agents import handshake
+from wattline_scheduler.core.model.effects import Send
 from wattline_scheduler.core.requests import shed, submit
 from wattline_scheduler.shell.clients.pictures.site_feed import SiteFeed
 from wattline_scheduler.shell.clients.questions import Reads
@@ -54,6 +65,15 @@ class Run(SteppedLoop):
             return any(isinstance(message, Refused) for message in agent.heard)
 
         until(is_refused, "a refusal")
+
+    def until(self, true: Callable[[], object], what: str) -> None:
+        """As many steps as that takes."""
+
+        def is_true() -> bool:
+            self.step()
+            return bool(true())
+
+        until(is_true, what)
 
     def answer(self, client: WireClient, request: Request) -> Answer:
         return self.ask(client, request).answer
@@ -193,3 +213,33 @@ def test_what_no_message_is_to_blame_for_refuses_nothing(
         with pytest.raises(error):
             run_until_stopped(run.loop, run.fatal, Stop())
     assert not (state / FATAL_NAME).exists()
+
+
+def test_a_read_over_http_that_fails_is_a_refusal_and_an_alarm(
+    directory: SiteDirectory, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(directory, state) as run:
+        client, found = run.client(directory.bundle("ada")), list[Answer]()
+        with monkeypatch.context() as patch:
+            patch.setattr(Reads, "answer", breaks)
+            run.loop._services.http_api.ask(GetPower(), found.append)
+            run.until(lambda: found, "an answer")
+        assert isinstance(found[0], Denied)
+        assert "a fault of ours" in found[0].reason
+        assert "a fault of ours" in alarms(run, client)["check_failed"]
+
+
+def test_a_message_to_a_node_that_is_over_the_limit_is_an_alarm(
+    directory: SiteDirectory, state: Path
+) -> None:
+    """As many outputs as one node publishes, with the longest directories of jobs."""
+    output = OutputToPublish(
+        TaskRef(JobId(1), TaskNo(0), AttemptNo(1)), store="/", workdir="/" + "\U0001f600" * 4_095
+    )
+    message = HoldData(Epoch(1), Incarnation(1), Sequence(1), (), outputs=(output,) * MAX_OUTPUTS)
+    with running(directory, state) as run:
+        agent, client = run.agent(directory.bundle("a1")), run.client(directory.bundle("ada"))
+        agent.fake.say_hello()
+        run.until(lambda: agent.pump() and agent.heard, "a Welcome")
+        run.loop._carry_out([Send(NodeId("a1"), message)])
+        assert "HoldData to a1 was not sent" in alarms(run, client)["check_failed"]

@@ -5,7 +5,7 @@ does not end the run, since it has changed nothing.
 from collections.abc import Callable
 from typing import TypeVar
 
-from wattline_protocol.ids import Now, UserName
+from wattline_protocol.ids import NodeId, Now, UserName
 from wattline_protocol.wire.client_messages import Denied
 from wattline_scheduler.core.leases.distrust import distrust
 from wattline_scheduler.core.model.events import FaultSeen
@@ -49,6 +49,12 @@ def failed(what: str, user: UserName, error: Exception) -> FaultSeen:
     """The alarm about it."""
     text = f"{what} of {user} was refused because of an internal error: {described(error)}"
     return FaultSeen("check_failed", f"site {what}", text)
+
+
+def unsent(what: str, node: NodeId, error: Exception) -> FaultSeen:
+    """The alarm about a message to a node that cannot be encoded: it is not sent."""
+    text = f"{what} to {node} was not sent because of an internal error: {described(error)}"
+    return FaultSeen("check_failed", f"{node} {what}", text)
 
 
 def described(error: BaseException) -> str:
