@@ -37,6 +37,10 @@ BEFORE_ANY_BEAT = -1
 CERTAIN_BEATS = 3
 """Heartbeats that list an attempt after its reported end until it is stopped."""
 
+LEFT_KIND = "processes_left"
+MAX_LEFT = 16
+"""Attempts of one node with an alarm each about what they left."""
+
 MAX_STRAYS = 4 * command_outbox.MAX_OUTSTANDING
 """Outstanding commands of a node above which no command is issued for further strays: an agent that
 invents attempts must not fill the scheduler's memory."""
@@ -107,12 +111,19 @@ def take_end(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: 
     if not keeps_output(attempt):
         command_outbox.order_forget(state, node, attempt.record.ref, now)
     if end.leftover_pids:
-        pids = ", ".join(map(str, end.leftover_pids))
-        text = f"{attempt.record.ref} left processes that could not be ended: {pids}"
-        subject = f"{node.id} {attempt.record.ref}"
-        begin(state, "processes_left", subject, text, now, job=gang.job.id, node=node.id)
+        _note_left(state, node, attempt, end, now)
     note_hang(state, gang, now)
     attempt_over(state, gang, cause, f"{describe_exit(end)} (on {node.id})", now)
+
+
+def _note_left(state: State, node: NodeNow, attempt: Attempt, end: TaskExit, now: Now) -> None:
+    """An alarm for each attempt, and one for all others of its node: an agent that invents them
+    must leave place for the problems of the site."""
+    ref, pids = attempt.record.ref, ", ".join(map(str, end.leftover_pids))
+    kinds = [kind for kind, _ in state.problems.of_node.get(node.id, ())]
+    subject = f"{node.id} {ref}" if kinds.count(LEFT_KIND) < MAX_LEFT else node.id
+    text = f"{ref} left processes that could not be ended: {pids}"
+    begin(state, LEFT_KIND, subject, text, now, job=attempt.gang.job.id, node=node.id)
 
 
 def _outcome(gang: Gang, outcome: JobState) -> JobState:

@@ -3,16 +3,17 @@
 import msgspec
 import pytest
 
-from support.core.harness import Harness, joined
-from support.core.sites import site
-from wattline_protocol.ids import GpuIndex
-from wattline_protocol.wire.agent_messages import Beat, GpuSample
+from support.core.harness import Harness, joined, running
+from support.core.sites import job, site
+from wattline_protocol.ids import GpuIndex, NodeId, TaskRef
+from wattline_protocol.wire.agent_messages import Beat, GpuSample, TaskExit
 from wattline_protocol.wire.bounds import MAX_NAME_CHARS
 from wattline_protocol.wire.client_messages import DeclareOff
 from wattline_protocol.wire.event_log import ListProblems, ProblemList
 from wattline_protocol.wire.problem_kinds import AGENT_KINDS, KINDS
 from wattline_protocol.wire.problems import MAX_PART, Condition
 from wattline_scheduler.core.agents import node_problems
+from wattline_scheduler.core.agents.task_reports import LEFT_KIND, MAX_LEFT
 from wattline_scheduler.core.model import problem_book
 from wattline_scheduler.core.model.problems import begin, end
 from wattline_scheduler.records import EventRecord, ProblemRecord
@@ -239,3 +240,27 @@ def test_clients_can_read_the_longest_subject() -> None:
     found = problem_list(h.cluster.state, ListProblems())
     assert len(found.problems[0].subject) == MAX_NAME_CHARS + 1 + MAX_PART
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=ProblemList) == found
+
+
+def test_what_attempts_of_one_node_leave_takes_no_place_from_the_alarms_of_the_site() -> None:
+    h = joined(site().rack("a", 1).build())
+    number = h.submit(job().gpus(1).array(MAX_LEFT + 3))
+    h.run(2)
+    while live := running(h, number):
+        for node, ref in live:
+            end_with_left(h, node, ref)
+        h.run(1)
+    left = [subject for kind, subject in h.cluster.state.problems.open if kind == LEFT_KIND]
+    assert len(left) == MAX_LEFT + 1
+    assert left[-1] == "a1", "all others of the node are one"
+
+
+def end_with_left(h: Harness, node: NodeId, ref: TaskRef) -> None:
+    """A task ends, and a process of it does not."""
+    agent = h.agent(node)
+    agent.end(ref)
+    task = agent.tasks[ref]
+    task.exit = TaskExit(kind="exited", code=0, leftover_pids=(17,))
+    agent.said[-1:] = []
+    agent.tell(task)
+    h.settle()
