@@ -126,6 +126,7 @@ KEYS = {
     "shed-dialog": ("S", "'to 19kW over 5m", "enter"),
     "drain-asked": ("2", "d", "y"),
     "acts-on-two-jobs": ("3", "space", "space", "a"),
+    "acts-on-a-node": ("2", "a"),
     "filter-that-is-wrong": ("3", "slash", "'gpus>7 and stat~x"),
     "filtered-and-sorted": ("3", "slash", "'state!=completed", "enter", "s", "'gpus", "enter"),
     "go-to": ("colon", "'gp2"),

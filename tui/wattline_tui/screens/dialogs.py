@@ -130,8 +130,9 @@ class Acts(ModalScreen[str | None]):
         """One line an act."""
         with Vertical(classes="dialog wide acts"):
             keys = max((len(key_names(one.key)) for one in self._entries), default=0)
+            labels = max((len(one.label) for one in self._entries), default=0)
             lines = [
-                Option(_act_line(one, keys), id=one.id, disabled=bool(one.refusal))
+                Option(_act_line(one, keys, labels), id=one.id, disabled=bool(one.refusal))
                 for one in self._entries
             ]
             yield OptionList(*lines, markup=False)
@@ -158,8 +159,9 @@ class Acts(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-def _act_line(one: Entry, key_cells: int) -> Content:
-    text = f"{key_names(one.key):<{key_cells}}  {one.label:<16}{one.refusal or one.help}"
+def _act_line(one: Entry, key_cells: int, label_cells: int) -> Content:
+    keys, label = f"{key_names(one.key):<{key_cells}}", f"{one.label:<{label_cells}}"
+    text = f"{keys}  {label}  {one.refusal or one.help}"
     return Content(visible_line(text))
 
 
