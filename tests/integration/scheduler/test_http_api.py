@@ -190,6 +190,28 @@ def test_what_is_no_event_is_refused_in_words(door: httpx.Client) -> None:
         assert words in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reason": "\x1b[2J"}, "reason holds the control character U+001B"),
+        ({"id": "dr\u202e"}, "id holds the control character U+202E"),
+        ({"domain": "a\nb"}, "domain holds the control character U+000A"),
+        ({"id": "x" * 500}, "id"),
+    ],
+)
+def test_texts_have_the_bounds_of_those_of_other_clients(
+    door: httpx.Client, changes: dict[str, str], words: str
+) -> None:
+    answer = door.post(PATH, json=event(**changes))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["reason"], words in error["message"]) == (
+        400,
+        "bad_request",
+        True,
+    ), error
+    assert door.delete(f"{PATH}/a%1b").status_code == 400
+
+
 def test_a_body_too_large_is_refused_before_it_is_read(door: httpx.Client) -> None:
     answer = door.post(PATH, content=b" " * 1_000_000)
     assert answer.headers["connection"] == "close", "no request goes on a connection that is cut"

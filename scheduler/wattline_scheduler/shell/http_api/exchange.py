@@ -8,6 +8,7 @@ from wattline_protocol.site.model import HttpApi
 from wattline_protocol.trust.keys import KeyFileError, read_secret
 from wattline_protocol.views.service_views import ListServices
 from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, GetPower, GridEvent
+from wattline_protocol.wire.codec import Codec
 
 MIN_TOKEN_CHARS = 20
 
@@ -16,6 +17,8 @@ DOOR = b"http-door"
 
 ApiRequest = GridEvent | CancelGridEvent | GetPower | ListServices
 Deliver = Callable[[Answer], None]
+
+_bounds: Codec[ApiRequest] = Codec(ApiRequest)
 
 
 class ApiUnusable(Exception):
@@ -28,6 +31,12 @@ class Bridge(Protocol):
     def ask(self, request: ApiRequest, reply: Deliver) -> int | None: ...
     def forget(self, number: int) -> None: ...
     def refuse(self, peer: str) -> None: ...
+
+
+def within_bounds(request: ApiRequest) -> ApiRequest:
+    """The request, whose texts and numbers have the bounds of those of other clients. Raises
+    MalformedMessage."""
+    return _bounds.decode(_bounds.encode(request))
 
 
 def token_of(api: HttpApi) -> str:

@@ -30,8 +30,15 @@ from wattline_protocol.http.limits import HttpLimits
 from wattline_protocol.http.server import GuardedServer
 from wattline_protocol.site.model import HttpApi
 from wattline_protocol.views.service_views import ListServices, Services
-from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, GetPower
-from wattline_scheduler.shell.http_api.exchange import ApiRequest, ApiUnusable, Bridge, token_of
+from wattline_protocol.wire.client_messages import Answer, CancelGridEvent, Denied, GetPower
+from wattline_protocol.wire.codec import MalformedMessage
+from wattline_scheduler.shell.http_api.exchange import (
+    ApiRequest,
+    ApiUnusable,
+    Bridge,
+    token_of,
+    within_bounds,
+)
 from wattline_scheduler.shell.http_api.json_forms import (
     MAX_BODY_BYTES,
     BadForm,
@@ -243,6 +250,10 @@ def _shown(answer: Answer | Response) -> Response:
 
 async def _answer(bridge: Bridge, request: ApiRequest) -> Answer | Response:
     """The scheduler's answer; a response where it gives none."""
+    try:
+        request = within_bounds(request)
+    except MalformedMessage as error:
+        return Denied("bad_request", str(error))
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[Answer] = loop.create_future()
 
