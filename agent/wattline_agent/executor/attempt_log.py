@@ -1,7 +1,8 @@
 """The log of an attempt as clients read it, and as its exit quotes it."""
 
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from wattline_agent.core.ports import LogSlice
 from wattline_agent.executor.launch import procs_of
@@ -11,9 +12,12 @@ from wattline_agent.keeper.logfile import NoLog, read_piece
 from wattline_agent.keeper.processes.command import kind_of
 from wattline_agent.keeper.spec import ExitRecord
 from wattline_protocol.ids import UnixTime
-from wattline_protocol.wire.agent_messages import TaskExit
+from wattline_protocol.wire.agent_messages import ExitKind, TaskExit
 from wattline_protocol.wire.bounds import MAX_LOG_CHUNK_BYTES, MAX_LOG_TAIL_BYTES
 from wattline_protocol.wire.task_order import TaskOrder
+
+KINDS = get_args(ExitKind)
+"""Of ends. One of a damaged disk, or of a keeper of a later release, may have another one."""
 
 
 def read_log(folder: TaskDir, local_rank: int | None, offset: int, limit_bytes: int) -> LogSlice:
@@ -31,10 +35,20 @@ def read_log(folder: TaskDir, local_rank: int | None, offset: int, limit_bytes: 
     return LogSlice(note + data, next_offset, at_end=next_offset >= piece.end)
 
 
+def end_in(view: Mapping[str, Any]) -> ExitRecord | None:
+    """The end in a keeper's view of an attempt; None while it lives."""
+    if not view:
+        return ExitRecord("keeper_lost", detail="the keeper no longer has it")
+    end = view["exit"]
+    if end is None:
+        return None
+    return ExitRecord.from_json(end) or ExitRecord("keeper_lost", detail="its end is damaged")
+
+
 def exit_of(record: ExitRecord, folder: TaskDir, order: TaskOrder, *, is_covered: bool) -> TaskExit:
     """How the attempt ended. `is_covered`: something is mounted over its directory, which is then
     not read."""
-    kind: Any = record.kind
+    kind: Any = record.kind if record.kind in KINDS else "keeper_lost"
     detail, tail = record.detail, ""
     try:
         piece = read_piece(folder.log_prefix, -MAX_LOG_TAIL_BYTES, MAX_LOG_TAIL_BYTES)

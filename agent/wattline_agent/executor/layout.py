@@ -65,7 +65,7 @@ def read_orders(state_dir: Path) -> tuple[dict[str, OrderFile], list[str]]:
     for key, data in read_journal(state_dir / ORDERS_FILE).items():
         try:
             found[key] = msgspec.convert(data, OrderFile)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):  # half a surrogate pair
             unreadable.append(key)
     return found, unreadable
 

@@ -14,7 +14,7 @@ import zmq
 
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext, LogSlice, RecordParts, TaskSeen
 from wattline_agent.executor.attempt import Attempt
-from wattline_agent.executor.attempt_log import exit_of, read_log, unstarted
+from wattline_agent.executor.attempt_log import end_in, exit_of, read_log, unstarted
 from wattline_agent.executor.cleanup import Cleanup
 from wattline_agent.executor.dir_pool import DirPool
 from wattline_agent.executor.launch import NotLaunchable, spec_of
@@ -56,7 +56,6 @@ from wattline_agent.keeper.spec import (
     MAX_ACCOUNT_CHARS,
     RECOVERY_PROTOCOL,
     SECRETS_PROTOCOL,
-    ExitRecord,
     TaskSpec,
 )
 from wattline_agent.secrets.secret_store import DEFAULT_NAME, SecretStore, SecretUnusable
@@ -452,7 +451,7 @@ class KeeperRunner:
     def _settle_exit(self, attempt: Attempt) -> TaskExit | None:
         """Its exit, from the keeper or from disk; None while it lives."""
         if attempt.exit is None:
-            record = attempt.record or self._exit_record(attempt)
+            record = attempt.record or end_in(attempt.view)
             if record is not None:
                 self._remove_secrets(attempt)
                 attempt.record = record
@@ -460,11 +459,6 @@ class KeeperRunner:
                 order = attempt.file.order
                 attempt.exit = exit_of(record, attempt.folder, order, is_covered=is_covered)
         return attempt.exit
-
-    def _exit_record(self, attempt: Attempt) -> ExitRecord | None:
-        if attempt.view:
-            return ExitRecord.from_json(attempt.view["exit"])
-        return ExitRecord("keeper_lost", detail="the keeper no longer has it")
 
     def _seen(self, attempt: Attempt) -> TaskSeen:
         has_ended = attempt.exit is None and self._settle_exit(attempt) is not None

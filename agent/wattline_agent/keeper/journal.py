@@ -2,7 +2,8 @@
 
 Theory of operation. Creating a file costs a file system a hundred times as much as writing a line.
 A line is `["KEY",VALUE]`; the newest line of an attempt counts, and null deletes it. Lines fill the
-file from its beginning up to the first zero; a torn last line is ignored.
+file from its beginning up to the first zero; a torn last line is ignored, and so is one whose key a
+damaged disk has made that of no attempt.
 
 The file has a fixed size, is filled with zeros before its first use and overwritten in place, so
 that a sync moves no metadata. When it is full, the facts that still count are written to a new file
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wattline_agent.keeper.records import sync_directory, write_at
+from wattline_agent.keeper.spec import is_key
 
 SIZE_BYTES = 1024 * 1024
 """About three thousand lines; larger where the facts that still count need it."""
@@ -104,9 +106,9 @@ def _newest(data: bytes) -> tuple[dict[str, bytes], int]:
             break
         if not isinstance(key, str) or not line.endswith(b"\n"):
             break
+        at += len(line)
         if value is None:
             lines.pop(key, None)
-        else:
+        elif is_key(key):
             lines[key] = line
-        at += len(line)
     return lines, at

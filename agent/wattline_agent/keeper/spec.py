@@ -5,6 +5,7 @@ no key is optional or extra, and the error names the key.
 """
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeGuard
 
@@ -44,6 +45,9 @@ MAX_TASKS = 4096
 """Maximum of attempts in a keeper, ended ones included until they are dropped."""
 MAX_SECONDS = 1e12
 """Of a time: thirty thousand years. A longer one is no number of a clock."""
+MAX_NUMBER = 2**31 - 1
+"""Of a process, a signal or an exit status."""
+MAX_BYTES = 2**63 - 1
 RLIMIT_NAMES = frozenset({"core", "nofile", "nproc", "memlock", "fsize", "stack"})
 
 STOP_SIGNALS = frozenset(
@@ -128,17 +132,17 @@ class ExitRecord:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values."""
-        return {name: getattr(self, name) for name in _EXIT_FIELDS}
+        return {name: getattr(self, name) for name in _EXIT_CHECKS}
 
     @staticmethod
     def from_json(data: object) -> "ExitRecord | None":
-        """The record in `data`, or None when it is not one (torn or foreign file)."""
-        if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+        """The record in `data`, or None when it is not one (torn, damaged or foreign file)."""
+        if not isinstance(data, dict) or "kind" not in data:
             return None
-        return ExitRecord(**{name: value for name, value in data.items() if name in _EXIT_FIELDS})
-
-
-_EXIT_FIELDS = tuple(f.name for f in fields(ExitRecord))
+        known = {name: value for name, value in data.items() if name in _EXIT_CHECKS}
+        if not all(_EXIT_CHECKS[name](value) for name, value in known.items()):
+            return None
+        return ExitRecord(**known)
 
 
 def _is_text_map(value: object) -> bool:
@@ -212,6 +216,29 @@ _CHECKS: dict[str, tuple[Any, str]] = {
 }
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object, most: int = MAX_NUMBER) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+_EXIT_CHECKS: dict[str, Callable[[object], bool]] = {
+    "kind": _is_text,
+    "code": lambda v: v is None or _is_number(v),
+    "signal": lambda v: v is None or _is_number(v),
+    "detail": _is_text,
+    "ended_unix_s": is_seconds,
+    "started_unix_s": lambda v: v is None or is_seconds(v),
+    "run_s": is_seconds,
+    "cpu_s": is_seconds,
+    "max_rss_bytes": lambda v: _is_number(v, MAX_BYTES),
+    "leftover_pids": lambda v: isinstance(v, list) and all(map(_is_number, v)),
+    "note": _is_text,
+}
+
+
 def check_argv(value: object) -> tuple[str, ...]:
     """The words of a command. Raises BadRequest."""
     if not _is_argv(value):
@@ -219,14 +246,19 @@ def check_argv(value: object) -> tuple[str, ...]:
     return tuple(value)  # type: ignore[arg-type]  # checked
 
 
+def is_key(value: object) -> TypeGuard[str]:
+    """Whether a value can name a directory: three numbers joined by dots."""
+    return (
+        isinstance(value, str)
+        and len(value) <= MAX_KEY_CHARS
+        and value.count(".") == 2
+        and all(part.isascii() and part.isdigit() for part in value.split("."))
+    )
+
+
 def check_key(key: object) -> str:
-    """`key` if it can name a directory: three numbers joined by dots. Raises BadRequest."""
-    if (
-        isinstance(key, str)
-        and len(key) <= MAX_KEY_CHARS
-        and key.count(".") == 2
-        and all(part.isascii() and part.isdigit() for part in key.split("."))
-    ):
+    """`key` if it is one. Raises BadRequest."""
+    if is_key(key):
         return key
     raise BadRequest(f"key {key!r} is not JOB.TASK.ATTEMPT")
 

@@ -20,6 +20,7 @@ from support.node.keepers import (
     keeper,
     order,
     ref,
+    replace_keeper,
     shell,
     start_keeper,
 )
@@ -43,17 +44,6 @@ def live(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LiveKeeper]
     """A keeper that uses cgroups where this host has them, and one that does not."""
     with keeper(tmp_path, *([] if request.param == "cgroup" else ["--no-cgroup"])) as started:
         yield started
-
-
-def replace_keeper(live: LiveKeeper, *options: str) -> None:
-    """Kill the keeper the hard way and start another on the same directory."""
-    live.process.kill()
-    live.process.wait(10)
-    with pytest.raises(KeeperAbsent):
-        live.runner.observe()
-    live.runner.close()
-    live.process = start_keeper(live.state_dir, *options)
-    live.runner = connect(live.state_dir)
 
 
 def test_a_killed_keeper_takes_its_tasks_with_it_and_the_next_one_says_so(
@@ -218,39 +208,16 @@ def test_an_end_on_disk_outlives_the_keeper(live: LiveKeeper) -> None:
     assert (seen.exit.kind, seen.exit.code) == ("exited", 7)
 
 
-@pytest.mark.parametrize("torn", [b"", b'["1.0.1",{"kind": "exi', b"\0" * 200, b"[1]\n"])
-def test_a_torn_end_counts_as_none(tmp_path: Path, torn: bytes) -> None:
-    with keeper(tmp_path) as live:
-        live.run(shell("exit 0"))
-        (live.state_dir / ENDS_FILE).write_bytes(torn)
-        replace_keeper(live)
-        seen = live.seen()
-        assert seen.exit is not None
-        assert seen.exit.kind == "keeper_lost"
-        assert read_journal(live.state_dir / ENDS_FILE)["1.0.1"]["kind"] == "keeper_lost"
-
-
-@pytest.mark.parametrize("damaged", [b"5", b"{}", b'{"boot_id":1,"pid":"x","cgroup":[]}'])
-def test_a_start_whose_note_is_damaged_is_ended_by_its_mark(tmp_path: Path, damaged: bytes) -> None:
-    with keeper(tmp_path, "--no-cgroup") as live:
-        live.runner.launch(shell("setsid sleep 1000 & wait"), CONTEXT)
-        wait_until(lambda: len(live.processes()) == 2, "its processes")
-        (live.state_dir / STARTS_FILE).write_bytes(b'["1.0.1",%b]\n' % damaged)
-        replace_keeper(live, "--no-cgroup")
-        end = live.seen().exit
-        assert end is not None
-        assert (end.kind, live.processes()) == ("keeper_lost", set())
-
-
+@pytest.mark.parametrize("damaged", [b'{"order":{"ref":[1,0,1]}}', b'{"\\ud800":1}'])
 def test_an_order_that_cannot_be_read_is_ended_and_keeps_no_agent_from_starting(
-    live: LiveKeeper,
+    live: LiveKeeper, damaged: bytes
 ) -> None:
     """As one of a release with other bounds."""
     for job in (1, 2):
         live.runner.launch(shell("sleep 1000", of=ref(job)), CONTEXT)
     live.runner.close()
     orders = Journal(live.state_dir / ORDERS_FILE)
-    orders.put([("1.0.1", b'{"order":{"ref":[1,0,1]}}')])
+    orders.put([("1.0.1", damaged), ("1.0.", b"{}")])
     orders.close()
     ended: list[str] = []
     live.runner = KeeperRunner(live.state_dir, 30.0, on_unreadable=ended.append)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from support.node.simnode import DEADLINE_S, wait_until
 from wattline_agent.core.ports import KeeperAbsent, LaunchContext, TaskSeen
 from wattline_agent.executor.runner import KeeperRunner
@@ -156,3 +158,14 @@ def keeper(
         if live.process.poll() is None:
             live.process.send_signal(signal.SIGTERM)
         live.process.wait(30)
+
+
+def replace_keeper(live: LiveKeeper, *options: str) -> None:
+    """Kill the keeper the hard way and start another on the same directory."""
+    live.process.kill()
+    live.process.wait(10)
+    with pytest.raises(KeeperAbsent):
+        live.runner.observe()
+    live.runner.close()
+    live.process = start_keeper(live.state_dir, *options)
+    live.runner = connect(live.state_dir)

@@ -64,6 +64,17 @@ def test_a_torn_line_counts_as_none_and_the_next_writer_overwrites_it(
     assert set(read_journal(tmp_path / "facts")) == {"1.0.1", "3.0.1"}
 
 
+@pytest.mark.parametrize("damaged", [b"1.0", b"1.0.x", b'1.\\"0.1', b"1.0.\\ud800", b""])
+def test_a_key_that_is_no_attempts_counts_for_nothing_and_others_do(
+    tmp_path: Path, damaged: bytes
+) -> None:
+    """Put again, to delete it, it would be refused or break the lines behind it."""
+    (tmp_path / "facts").write_bytes(b'["%b",{}]\n["2.0.1",{}]\n'.ljust(500, b"\0") % damaged)
+    assert set(read_journal(tmp_path / "facts")) == {"2.0.1"}
+    Journal(tmp_path / "facts").put([_fact(3)])
+    assert set(read_journal(tmp_path / "facts")) == {"2.0.1", "3.0.1"}
+
+
 @pytest.mark.parametrize("is_synced", [True, False])
 def test_a_full_journal_goes_on_with_what_still_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_synced: bool

@@ -1,6 +1,7 @@
 """Requests to start a task: every key checked, every error names it. Records: whole or nothing."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ def test_a_torn_record_is_none(tmp_path: Path, content: bytes) -> None:
 def test_foreign_json_is_no_exit_record() -> None:
     for text in ("[]", "1", '{"kind": 3}', '{"code": 0}'):
         assert ExitRecord.from_json(json.loads(text)) is None
+    whole = ExitRecord("exited", 0).to_json()
+    assert set(whole) == {one.name for one in fields(ExitRecord)}
+    for name, value in whole.items():
+        other = "x" if isinstance(value, int | float) else 10**30
+        damaged: list[object] = [[[]], {}, True, -1, other]
+        for one in damaged:
+            assert ExitRecord.from_json({**whole, name: one}) is None, (name, one)
     newer = {"kind": "exited", "code": 0, "added_later": 1}
     assert ExitRecord.from_json(newer) == ExitRecord("exited", 0)
 
