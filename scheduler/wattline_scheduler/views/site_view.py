@@ -77,6 +77,7 @@ def is_simulated(state: State) -> bool:
 
 def jobs_shown(state: State, most: MostJobs) -> Parts[list[Job]]:
     """Pending and running jobs and the newest ended ones, by number."""
+    ended = state.work.newest_ended(most.ended)
     waiting: dict[int, list[Job]] = {}
     running: list[Job] = []
     for at, job in enumerate(list(state.work.open.values())):
@@ -92,8 +93,9 @@ def jobs_shown(state: State, most: MostJobs) -> Parts[list[Job]]:
         first += by_number[: most.waiting - len(first)]
         yield
     newest = sorted(running, key=_number)[-most.running :]
-    shown = (*first, *newest, *state.work.newest_ended(most.ended))
-    once = {job.id: job for job in shown}  # some have ended since the parts before
+    reopened = [job for job in ended if not job.is_ended]
+    shown = (*first, *newest, *reopened, *state.work.newest_ended(most.ended))
+    once = {job.id: job for job in shown}  # some have ended, or opened, since the parts before
     return sorted(once.values(), key=_number)
 
 

@@ -10,7 +10,7 @@ from support.core.sites import job, site
 from wattline_protocol.ids import Instant, Now, UnixTime
 from wattline_protocol.job.selection import only
 from wattline_protocol.views.site_views import JobView, SiteView
-from wattline_protocol.wire.client_messages import Answer, Cancel, SiteNow
+from wattline_protocol.wire.client_messages import Answer, Cancel, Requeue, SiteNow
 from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job
 from wattline_scheduler.shell.clients.site_snapshots import Snapshots
 from wattline_scheduler.time_slices import Parts, at_once
@@ -84,6 +84,19 @@ def test_a_job_that_ends_while_a_snapshot_is_made_is_in_it_once() -> None:
         for _ in range(before):
             next(snapshot)
         world.h.ask(Cancel(only(world.numbers[0])))
+        assert [one.id for one in decoded(at_once(snapshot)).jobs] == world.numbers, before
+
+
+def test_a_job_that_is_requeued_while_a_snapshot_is_made_is_in_it_once() -> None:
+    parts = sum(1 for _ in World(jobs=2).snapshots.since(Instant(0.0)))
+    for before in range(parts):
+        world = World(jobs=2)
+        again = only(world.numbers[0])
+        world.h.ask(Cancel(again))
+        snapshot = world.snapshots.since(Instant(0.0))
+        for _ in range(before):
+            next(snapshot)
+        world.h.ask(Requeue(again, "token"))
         assert [one.id for one in decoded(at_once(snapshot)).jobs] == world.numbers, before
 
 
