@@ -46,7 +46,7 @@ from wattline_agent.keeper.client import (
     KeeperDown,
     KeeperRefused,
 )
-from wattline_agent.keeper.journal import Journal
+from wattline_agent.keeper.journal import Fact, Journal
 from wattline_agent.keeper.logfile import NoLog
 from wattline_agent.keeper.mounts import Mounts
 from wattline_agent.keeper.processes import tree
@@ -109,7 +109,7 @@ class KeeperRunner:
         self._orders = Journal(self._state_dir / ORDERS_FILE)
         self._attempts: dict[TaskRef, Attempt] = {}
         self._unwritten: dict[str, bytes | None] = {}
-        """Written with the next order: orders that reached no keeper, changes that failed."""
+        """Written before the next order: orders that reached no keeper, changes that failed."""
         self._dropped: list[str] = []
         """Dropped, but not yet in the journal of orders or at the keeper: it is not urgent."""
         self._listed_s, self._listed_n, self._is_list_due = 0.0, 0, False
@@ -201,7 +201,7 @@ class KeeperRunner:
         attempt.shown = None
         self._ask("limit", key=key_of(ref), runtime_limit_s=runtime_limit_s)
         try:
-            self._orders.put([fact_of(attempt.file)])
+            self._write([fact_of(attempt.file)])
         except OSError:  # the disk is full; the keeper enforces it all the same
             self._unwritten.update([fact_of(attempt.file)])
 
@@ -337,14 +337,18 @@ class KeeperRunner:
         for then the attempts are lost as well. Orders that cannot be written are not started."""
         files = [self._attempts[ref_of(spec.key)].file for spec in specs]
         try:
-            self._orders.put([*self._unwritten.items(), *map(fact_of, files)])
+            self._write([*map(fact_of, files)])
         except OSError as error:
             for file in files:
                 where = f"{self._state_dir}/{ORDERS_FILE}"
                 self._end_unstarted(self._attempts[file.order.ref], error, where)
             return []
-        self._unwritten.clear()
         return specs
+
+    def _write(self, facts: Sequence[Fact]) -> None:
+        """Write facts behind those that are unwritten. Raises OSError."""
+        self._orders.put([*self._unwritten.items(), *facts])
+        self._unwritten.clear()
 
     def _for_account(self, spec: TaskSpec, order: TaskOrder, folder: TaskDir) -> TaskSpec:
         """Files given to the account: those in directories that only we may write."""

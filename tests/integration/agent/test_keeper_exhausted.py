@@ -77,9 +77,11 @@ def warden_of(keeper_pid: int) -> int:
     return next(pid for pid, name in names.items() if name == b"wattline-warden\n")
 
 
+@pytest.mark.parametrize("later", [(), (800.0,)], ids=["no-other", "another"])
 def test_a_runtime_limit_that_a_full_disk_refuses_is_enforced_and_written_later(
-    tmp_path: Path,
+    tmp_path: Path, later: tuple[float, ...]
 ) -> None:
+    """Never over another one that the disk has taken since."""
     with keeper(tmp_path / "state", "--no-cgroup") as live:
         live.runner.launch(shell("sleep 1000", runtime_limit_s=1_000.0), CONTEXT)
         live.runner.close()
@@ -89,8 +91,11 @@ def test_a_runtime_limit_that_a_full_disk_refuses_is_enforced_and_written_later(
         live.runner = connect(live.state_dir)
         live.runner.limit(ref(), 900.0)
         beside.rmdir()
+        for limit_s in later:
+            live.runner.limit(ref(), limit_s)
         live.run(shell("true", of=ref(2)))
-        assert read_journal(orders)["1.0.1"]["order"]["runtime_limit_s"] == 900.0
+        newest_s = [900.0, *later][-1]
+        assert read_journal(orders)["1.0.1"]["order"]["runtime_limit_s"] == newest_s
         live.runner.limit(ref(), 0.5)
         end = live.until("ended").exit
         assert end is not None
