@@ -438,8 +438,8 @@ class Loop:
                     "refused", reason=refusal.reason, who=refusal.peer, detail=refusal.detail
                 )
         if now.mono_s >= self._tidy_due:
-            self._tidy_due = Instant(now.mono_s + TIDY_PERIOD_S)
-            self._store.tidy(now.unix_s)
+            is_more = self._store.tidy(now.unix_s)
+            self._tidy_due = Instant(now.mono_s + (0.0 if is_more else TIDY_PERIOD_S))
         return [*effects, *self._handle(self._store.room(), now)]
 
     def _read_history(self, now: Now) -> list[Effect]:

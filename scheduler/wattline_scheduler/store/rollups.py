@@ -127,8 +127,9 @@ def settled_unix_s(db: sqlite3.Connection, now_unix_s: float) -> float:
     return -math.inf if found is None else found
 
 
-def fold_and_drop(db: sqlite3.Connection, now_unix_s: float, settled_s: float) -> None:
-    """Fold domain steps older than a day and delete expired ones, in the caller's transaction.
+def fold(db: sqlite3.Connection, now_unix_s: float) -> None:
+    """Fold domain steps older than a day, and delete those of the future, in the caller's
+    transaction.
 
     Each step is folded once: `meta.folded_upto_s` records the progress. Where that is ahead of the
     clock, the clock of an earlier run was: a week is folded again, which changes no folded step.
@@ -146,13 +147,7 @@ def fold_and_drop(db: sqlite3.Connection, now_unix_s: float, settled_s: float) -
         )
         db.executemany(ADD_DOMAIN_STEP, folded)
         db.execute("UPDATE meta SET folded_upto_s = ?", (until_s,))
-    for table in (DOMAIN_STEPS, NODE_STEPS):
-        db.execute(
-            f"DELETE FROM {table.name} WHERE start_unix_s < ?",  # noqa: S608 - names of our tables
-            (settled_s - ROLLUP_KEEP_S,),
-        )
     db.execute(_AHEAD, {"now_s": now_unix_s, "ahead_s": SPOOL_AHEAD_S})
-    db.execute("DELETE FROM service_rollups WHERE start_unix_s < ?", (settled_s - SERVICE_KEEP_S,))
 
 
 def load_service_minutes(db: sqlite3.Connection) -> tuple[ServiceRollup, ...]:

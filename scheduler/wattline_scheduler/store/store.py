@@ -13,7 +13,7 @@ a digest (`digests`): loss or damage is detected before a run begins.
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,6 @@ from wattline_scheduler.core.model.usage.usage_ledger import Key
 from wattline_scheduler.recorded_run import RecordedRun
 from wattline_scheduler.records import EventRecord, JobRecord, Saved
 from wattline_scheduler.service_rollup import ServiceHour, ServiceRollup
-from wattline_scheduler.store.acts_retention import drop_acts
 from wattline_scheduler.store.errors import (
     StoreFenced,
     StoreIncomplete,
@@ -51,7 +50,8 @@ from wattline_scheduler.store.marker import (
     mark_of,
     read_mark,
 )
-from wattline_scheduler.store.rollups import fold_and_drop, load_service_history, settled_unix_s
+from wattline_scheduler.store.retention import tidying
+from wattline_scheduler.store.rollups import load_service_history
 from wattline_scheduler.store.runs_retention import drop_runs, load_run
 from wattline_scheduler.store.tables import ACTS, Storable
 from wattline_scheduler.store.verify import DB_NAME, Snapshot, Verification
@@ -65,33 +65,11 @@ RECOVERY_NUMBER_GAP = 1_000_000
 """Job and event numbers skipped by a recovery with an unreliable clock: the lost tail may have
 assigned some (I7)."""
 
-EVENTS_KEPT = 1_000_000
-"""Maximum number of events on disk; the oldest are deleted beyond it, never the newest (`Mark`)."""
-
-ACTS_KEPT = 1_000_000
-ACTS_KEPT_OF_ONE = 100_000
-ACTS_KEPT_S = 3 * 366 * 86_400.0
-"""Acts of members on disk: maximum total, maximum per member, and age. Telemetry displaces none;
-members displace each other's acts only beyond a million."""
-
-PROBLEMS_KEPT = 100_000
-PROBLEMS_KEPT_S = 366 * 86_400.0
-"""Ended problems on disk, by number and by age; open ones are never deleted."""
-
-API_KEYS_KEPT_S = 30 * 86_400.0
-"""Of revoked API keys."""
-
-ROUTES_KEPT_S = 30 * 86_400.0
-"""Of removed routes."""
-
 RUNS_KEPT_BYTES = 256 * 1024 * 1024
 RUNS_KEPT_BYTES_OF_ONE = 64 * 1024 * 1024
 RUNS_UNCHECKED_BYTES = 16 * 1024 * 1024
 """Records of runs on disk, in total and of one owner: some ten thousand of a usual size. Beyond it
 the oldest are deleted, each time that so many bytes were added: jobs may add many in an hour."""
-
-LIMITS_KEPT_S = 30 * 86_400.0
-"""Retention of expired limits; the audit log records older ones."""
 
 NO_EARLIER_UNIX_S = 1_700_000_000
 """Earliest plausible time: a clock that shows less is wrong."""
@@ -123,6 +101,8 @@ class Store:
         """Mark of the database, and the marker of earlier runs."""
         self._marker: Marker | None = None
         self._unchecked_bytes = 0
+        self._tidying: Iterator[None] | None = None
+        """The parts that are left."""
         """Of records of runs, since the oldest were last deleted."""
         self._specs: dict[JobId, JobSpec] = {}
         """Specifications that this run has written, of jobs that have not ended."""
@@ -310,8 +290,10 @@ class Store:
             else:
                 self._specs.pop(job.id, None)
 
-    def tidy(self, now_unix_s: float) -> None:
-        """Fold and delete old history. Call about once an hour. Raises StoreError."""
+    def tidy(self, now_unix_s: float) -> bool:
+        """Fold old history, and delete a part of what is too old. Call about once an hour, and
+        again soon where this returns True: there is more. Raises StoreError.
+        """
 
         def tidy() -> None:
             self._writer.rearm()
@@ -319,34 +301,12 @@ class Store:
             self._writer.disarm()
 
         self._advance("tidying", 0, tidy)
+        return self._tidying is not None
 
     def _tidy(self, now_unix_s: float) -> None:
-        settled_s = settled_unix_s(self._connection, now_unix_s)
-        fold_and_drop(self._connection, now_unix_s, settled_s)
-        self._connection.execute(
-            "DELETE FROM events WHERE seq <="  # rows are counted, as recoveries skip numbers
-            " (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-            (EVENTS_KEPT,),
-        )
-        drop_acts(self._connection, settled_s - ACTS_KEPT_S, ACTS_KEPT_OF_ONE, ACTS_KEPT)
-        self._connection.execute(
-            "DELETE FROM problems WHERE until_unix_s < ? OR until_unix_s IS NOT NULL AND number <="
-            " (SELECT number FROM problems WHERE until_unix_s IS NOT NULL"
-            " ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (settled_s - PROBLEMS_KEPT_S, PROBLEMS_KEPT),
-        )
-        self._connection.execute(
-            "DELETE FROM api_keys WHERE revoked_unix_s < ?", (settled_s - API_KEYS_KEPT_S,)
-        )
-        self._connection.execute(
-            "DELETE FROM routes WHERE removed_unix_s < ?", (settled_s - ROUTES_KEPT_S,)
-        )
-        self._connection.execute("DELETE FROM notifications WHERE outcome <> ''")
+        parts = self._tidying or tidying(self._connection, now_unix_s)
+        self._tidying = None if next(parts, True) else parts
         self._drop_runs()
-        self._connection.execute(
-            "DELETE FROM limits WHERE phase = 'over' AND end_unix_s < ?",
-            (settled_s - LIMITS_KEPT_S,),
-        )
 
     def _drop_runs(self) -> None:
         drop_runs(self._connection, RUNS_KEPT_BYTES_OF_ONE, RUNS_KEPT_BYTES)

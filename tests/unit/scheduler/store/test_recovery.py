@@ -89,7 +89,7 @@ def test_a_backup_restored_twice_gives_out_no_number_twice(tmp_path: Path) -> No
 def test_the_newest_events_are_kept_also_where_a_recovery_skips_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wattline_scheduler.store.store.EVENTS_KEPT", 5)
+    monkeypatch.setattr("wattline_scheduler.store.retention.EVENTS_KEPT", 5)
     store = opened(tmp_path)
     store.commit([records.event(seq) for seq in range(1, 5)])
     store.close()

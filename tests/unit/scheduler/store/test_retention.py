@@ -1,17 +1,21 @@
-"""Acts of people and problems on disk: what stays, for how long, and what pushes out what."""
+"""History on disk: what stays, for how long, and what pushes out what."""
 
+import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.store.stores import NOW, opened
-from wattline_protocol.ids import DomainId, NodeId, UnixTime
+from wattline_protocol.ids import DomainId, NodeId, UnixTime, UserName
 from wattline_protocol.views.site_views import EventView
+from wattline_scheduler.api_key_record import ApiKeyRecord
 from wattline_scheduler.records import ActRecord, EventRecord, MemberRecord, ProblemRecord
-from wattline_scheduler.store import store as module
+from wattline_scheduler.store import retention as module
 from wattline_scheduler.store.load import PROBLEMS_LOADED
 from wattline_scheduler.store.rollups import DomainRollup
 from wattline_scheduler.store.store import Store
+from wattline_scheduler.store.verify import DB_NAME
 
 DAY_S = 86_400.0
 
@@ -46,6 +50,41 @@ def test_events_push_out_no_act(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(store.events(0, 1000)) == 10
     assert seqs(store) == [1]
     store.close()
+
+
+def test_what_is_too_old_is_deleted_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member may write thousands of events a second: no step deletes those of an hour."""
+    monkeypatch.setattr(module, "EVENTS_KEPT", 5)
+    monkeypatch.setattr(module, "PART_ROWS", 10)
+    store = opened(tmp_path)
+    lines = [EventView(n, UnixTime(NOW), "job_held", "ada", "x") for n in range(1, 31)]
+    store.commit([*map(EventRecord, lines), *(act(n) for n in range(1, 3))])
+    monkeypatch.setattr(module, "ACTS_KEPT", 1)
+    left = []
+    while store.tidy(NOW):
+        left.append(len(store.events(0, 1000)))
+    assert left == [20, 10]
+    assert [event.seq for event in store.events(0, 1000)] == [26, 27, 28, 29, 30]
+    assert seqs(store) == [2]
+    assert not store.tidy(NOW)
+    store.close()
+
+
+def test_revoked_api_keys_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member may add and revoke one after the other."""
+    monkeypatch.setattr(module, "REMOVED_KEPT", 2)
+    store = opened(tmp_path)
+    key = ApiKeyRecord("key", "digest", UserName("ada"), ("svc",), UnixTime(NOW))
+    replace = msgspec.structs.replace
+    revoked = [replace(key, name=f"key-{n}", revoked_unix_s=UnixTime(NOW)) for n in range(5)]
+    store.commit([key, *revoked])
+    store.tidy(NOW)
+    store.close()
+    with sqlite3.connect(tmp_path / DB_NAME) as db:
+        names = [name for (name,) in db.execute("SELECT name FROM api_keys ORDER BY name")]
+    assert names == ["key", "key-3", "key-4"]
 
 
 def test_one_member_pushes_out_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
