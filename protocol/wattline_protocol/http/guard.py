@@ -27,6 +27,7 @@ Reason = Literal[
     "body_too_slow",
     "answer_not_read",
     "too_many_pipelined",
+    "chunks_too_small",
 ]
 """Reason of a refusal, as shown to clients and in metrics."""
 

@@ -4,12 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
+from support.programs.memory_connection import FAST, Memory, connected, turns
 from wattline_protocol.http.guard import HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
 from wattline_protocol.http.scope_notes import has_client_left
@@ -23,55 +22,18 @@ from wattline_runtime.gateway.connections import direct
 from wattline_runtime.gateway.connections.direct import MOST_BYTES, Noting, send_answer
 from wattline_runtime.gateway.connections.http_protocol import (
     MOST_PIPELINED,
-    http_protocol,
     without_timers,
 )
 from wattline_runtime.gateway.errors import BadRequest
 
-FAST = http_protocol()
 BODY = b'{"output":1}'
 NAMED = ((b"content-type", b"application/json"), (b"wattline-cache", b"miss"))
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nwattline-cache: miss\r\n"
 WHOLE = HEAD + b"content-length: 12\r\n\r\n" + BODY
 
 
-class Memory(asyncio.Transport):
-    """Takes what is written."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.2", 1), "sockname": ("127.0.0.1", 80)})
-        self.writes: list[bytes] = []
-        self.is_closed = False
-
-    def write(self, data: Any) -> None:
-        self.writes.append(bytes(data))
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-
-
 def request(line: str = "POST / HTTP/1.1", *headers: str) -> bytes:
     return "\r\n".join((line, "host: here", *headers, "content-length: 2", "", "{}")).encode()
-
-
-async def connected(app: Any, protocol: type[Any] = FAST) -> tuple[Any, Memory]:
-    """A connection of a client."""
-    config = uvicorn.Config(
-        app, http=protocol, lifespan="off", server_header=False, date_header=False, access_log=False
-    )
-    config.load()
-    made, transport = protocol(config, ServerState(), {}), Memory()
-    made.connection_made(transport)
-    return made, transport
 
 
 def echo() -> Any:
@@ -91,11 +53,6 @@ def answering(body: bytes = BODY, *, is_last: bool = False) -> Any:
         await send_answer(send, 200, NAMED, body, is_last=is_last)
 
     return app
-
-
-async def turns() -> None:
-    for _ in range(6):
-        await asyncio.sleep(0)
 
 
 def written(app: Any, *data: bytes, protocol: type[Any] = FAST) -> Memory:

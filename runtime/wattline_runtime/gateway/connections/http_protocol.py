@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from wattline_protocol.http.guard import HttpGuard
+from wattline_protocol.http.guard import HttpGuard, Reason
+from wattline_protocol.http.scope_notes import LONG_BODY
 from wattline_runtime.gateway.connections.direct import CLOSE
 
 USED = {
@@ -27,6 +28,13 @@ USED = {
 MOST_PIPELINED = 64
 """Requests of one connection that wait behind the one that is answered."""
 
+MOST_TRAILER_BYTES = 8 * 1024
+"""Size of the fields behind a chunked body; they are dropped."""
+FREE_CHUNKS = 16_384
+"""Chunks of a body that may have any size: as many as one read has, of a record each."""
+CHUNK_BYTES = 32
+"""Minimum mean size of further chunks and their frames; one of a byte takes as much time."""
+
 
 def http_protocol() -> type[asyncio.Protocol]:
     """That of httptools where it is installed, else of h11: as uvicorn chooses."""
@@ -34,7 +42,8 @@ def http_protocol() -> type[asyncio.Protocol]:
         h11: type[asyncio.Protocol] = import_module("uvicorn.protocols.http.h11_impl").H11Protocol
         return h11
     httptools = import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
-    return with_short_pipeline(with_noted_end(without_upgrades(without_timers(httptools))))
+    noted = with_noted_end(without_upgrades(without_timers(httptools)))
+    return with_bounded_chunks(with_short_pipeline(noted))
 
 
 def without_timers(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
@@ -59,6 +68,11 @@ def with_noted_end(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
 def with_short_pipeline(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
     """uvicorn's class, of which a connection has no more than `MOST_PIPELINED` requests waiting."""
     return type("ShortPipeline", (_ShortPipeline, httptools), {})
+
+
+def with_bounded_chunks(httptools: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """uvicorn's class, where a chunked body has a bounded number of chunks and trailer fields."""
+    return type("BoundedChunks", (_BoundedChunks, httptools), {})
 
 
 UPGRADE_WITH_BODY = (
@@ -102,6 +116,63 @@ class _ShortPipeline:
             raise TooManyPipelined
         begin: Any = super()
         begin.on_message_begin()
+
+
+class ChunksOutOfBounds(Exception):
+    """Ends a connection whose chunked body is out of bounds; raised in the parser's call."""
+
+
+class _BoundedChunks:
+    """Precedes the class of httptools, whose attributes it uses.
+
+    uvicorn appends trailer fields to the headers of the request: 2 MiB of empty ones, which need
+    no key, took 45 MiB, and a trailer could add a header behind the checks of all. Each chunk is
+    a call, so that 50 clients that sent chunks of a byte delayed others by two seconds. A body that
+    is read as it arrives (`LongBody`) may have any number: a record each.
+    """
+
+    cycle: Any
+    guard: HttpGuard | None = None
+    _address = ""
+    _bytes = 0
+    _is_head = True
+    _chunks = 0
+    _trailer_bytes = 0
+
+    def on_message_begin(self) -> None:
+        """As uvicorn."""
+        self._is_head, self._chunks, self._trailer_bytes = True, 0, 0
+        begin: Any = super()
+        begin.on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """As uvicorn."""
+        complete: Any = super()
+        complete.on_headers_complete()
+        self._is_head = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn, but for trailer fields."""
+        if self._is_head:
+            header: Any = super()
+            header.on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value) + len(b": \r\n")
+        if self._trailer_bytes > MOST_TRAILER_BYTES:
+            self._refuse_chunks("headers_too_large")
+
+    def on_chunk_header(self) -> None:
+        """Count a chunk; uvicorn takes no note of it."""
+        self._chunks += 1
+        if self._chunks <= FREE_CHUNKS + self._bytes / CHUNK_BYTES:
+            return
+        if self.cycle is None or LONG_BODY not in self.cycle.scope:
+            self._refuse_chunks("chunks_too_small")
+
+    def _refuse_chunks(self, reason: Reason) -> None:
+        if self.guard is not None:
+            self.guard.count(reason, self._address)
+        raise ChunksOutOfBounds
 
 
 class _NotedEnd:
