@@ -7,8 +7,9 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from wattline_protocol.http.guard import HttpGuard, behind_proxies, guarded
+from wattline_protocol.http.guard import HttpGuard, guarded
 from wattline_protocol.http.limits import networks
+from wattline_protocol.http.proxies import behind_proxies
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.answers.answers import Answers

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
 from wattline_protocol.http import tcp_info
-from wattline_protocol.http.limits import HttpLimits, Network, client_key, forwarded_for, is_within
+from wattline_protocol.http.limits import HttpLimits, Network, client_key, is_within
 from wattline_protocol.http.scope_notes import CLIENT_LEFT, LONG_BODY, LongBody
 
 Reason = Literal[
@@ -174,6 +174,7 @@ class _Cycle(Protocol):
     more_body: bool
     response_started: bool
     response_complete: bool
+    disconnected: bool
 
 
 class GuardedHttp(asyncio.Protocol):
@@ -427,10 +428,14 @@ class GuardedHttp(asyncio.Protocol):
     def send_400_response(self, msg: str) -> None:
         """As uvicorn, where nothing else is answered: what is malformed may end an early answer."""
         refusing: Any = super()
-        if self._may_refuse():
-            refusing.send_400_response(msg)
-        else:
+        if not self._may_refuse():
             self.transport.close()
+            return
+        refusing.send_400_response(msg)
+        if self.cycle is not None:
+            # Where the rest arrived with the headers, the application begins only now. Its answer
+            # would follow the refusal; h11 raises an error, whose traceback uvicorn logs.
+            self.cycle.disconnected = True
 
 
 def guarded(protocol: type[asyncio.Protocol], guard: HttpGuard) -> type[asyncio.Protocol]:
@@ -439,58 +444,13 @@ def guarded(protocol: type[asyncio.Protocol], guard: HttpGuard) -> type[asyncio.
     return type(f"Guarded{protocol.__name__}", (GuardedHttp, protocol), fixed)
 
 
-def behind_proxies(app: App, guard: HttpGuard) -> App:
-    """The application, with the client named by a trusted proxy as `scope["client"]`.
-
-    Requests of one client through proxies are limited as its connections would be.
-    """
-
-    async def forwarded(scope: Scope, receive: Any, send: Any) -> None:
-        client = _client_behind(scope, guard.trusted)
-        if client is None:
-            await app(scope, receive, send)
-            return
-        scope["client"] = (client, 0)
-        key = client_key(client)
-        if not guard.enter(key):
-            await _send_refusal(send, "too many requests of this address are open")
-            return
-        try:
-            await app(scope, receive, send)
-        finally:
-            guard.leave(key)
-
-    return forwarded if guard.trusted else app
-
-
-def _client_behind(scope: Scope, trusted: Sequence[Network]) -> str | None:
-    peer = scope.get("client")
-    if peer is None or not is_within(str(peer[0]), trusted):
-        return None
-    values = [value.decode("latin-1") for name, value in scope["headers"] if name == FORWARDED]
-    return forwarded_for(values, trusted)
-
-
-FORWARDED = b"x-forwarded-for"
-
-
-async def _send_refusal(send: Any, text: str) -> None:
-    body = _body("too_many_connections", text)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", b"1"),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _body(reason: Reason, text: str) -> bytes:
+def refusal_body(reason: Reason, text: str) -> bytes:
+    """JSON of a refusal."""
     return f'{{"error":{{"reason":"{reason}","message":"{text}"}}}}'.encode()
 
 
 def _refusal(reason: Reason, text: str) -> bytes:
-    body = _body(reason, text)
+    body = refusal_body(reason, text)
     return (
         f"HTTP/1.1 {STATUS[reason]}\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"

@@ -16,9 +16,10 @@ import uvicorn
 import zmq
 from starlette.types import ASGIApp
 
-from wattline_protocol.http.guard import HttpGuard, Reason, behind_proxies, guarded
+from wattline_protocol.http.guard import HttpGuard, Reason, guarded
 from wattline_protocol.http.held_bodies import without_held_bodies
 from wattline_protocol.http.limits import networks
+from wattline_protocol.http.proxies import behind_proxies
 from wattline_protocol.trust.keys import KeyPair
 from wattline_runtime.gateway.access.abuse import AbuseWatch, watch_abuse
 from wattline_runtime.gateway.access.check import Access

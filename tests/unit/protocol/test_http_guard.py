@@ -207,3 +207,29 @@ def test_what_is_malformed_is_refused_only_where_nothing_else_is_answered(
     sent, is_closed = asyncio.run(run())
     assert [one[:3] for one in sent.split(b"HTTP/1.1 ")[1:]] == statuses
     assert is_closed
+
+
+@pytest.mark.parametrize("kind", [H11Protocol, HttpToolsProtocol])
+def test_what_is_malformed_behind_its_own_headers_has_one_answer_and_logs_no_error(
+    kind: type[asyncio.Protocol], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The application begins after the refusal: its answer left a traceback for each request."""
+
+    async def run() -> bytes:
+        protocol = guarded(kind, HttpGuard(HttpLimits()))
+        config = uvicorn.Config(_app, http=protocol, lifespan="off", log_config=None)
+        config.load()
+        made: Any = protocol
+        connection, transport = made(config, ServerState(), {}), Memory()
+        connection.connection_made(transport)
+        connection.data_received(CHUNKED + b"no chunk\r\n\r\n")
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
+        await asyncio.sleep(0)
+        return transport.sent
+
+    with caplog.at_level(logging.ERROR):
+        sent = asyncio.run(run())
+    assert [one[:3] for one in sent.split(b"HTTP/1.1 ")[1:]] == [b"400"]
+    assert not caplog.records
