@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass
 
-from wattline_protocol.ids import AttemptNo, Instant, NodeId, TaskRef
+from wattline_protocol.ids import AttemptNo, Instant, NodeId, TaskRef, UserName
 from wattline_protocol.job.ranks import place_of, procs_per_node, rank_count
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.text.wording import counted
@@ -17,7 +17,7 @@ from wattline_scheduler.records import AttemptRecord
 from wattline_scheduler.shell.clients.readable_attempts import ReadableAttempts
 from wattline_scheduler.store.store import Store
 
-MAX_OUTSTANDING = 256
+MAX_OUTSTANDING, MAX_OUTSTANDING_OF_USER = 256, 64
 """Reads under way: each may bring a chunk of MAX_LOG_CHUNK_BYTES."""
 
 ANSWER_WITHIN_S = 5.0
@@ -32,6 +32,7 @@ _Found = tuple[AttemptRecord, int | None]
 class _Reading:
     client: bytes
     ask: int
+    user: UserName
     attempt: AttemptRecord
     until: Instant
 
@@ -53,17 +54,22 @@ class LogRelay:
         if isinstance(found, Denied):
             return Reply(client, ask, found)
         attempt, local_rank = found
-        if len(self._readings) >= MAX_OUTSTANDING:
-            text = f"{MAX_OUTSTANDING} logs are being read; retry later"
+        own, all_users = self._under_way(asker.user), len(self._readings)
+        if own >= MAX_OUTSTANDING_OF_USER or all_users >= MAX_OUTSTANDING:
+            text = f"{own} logs are being read for you, {all_users} for all; retry later"
             return Reply(client, ask, Denied("busy", text))
         node = self._state.nodes.get(attempt.node)
         if node is None or not node.is_reachable:
             return Reply(client, ask, _unavailable(attempt, "which does not report"))
         number = next(self._numbers)
-        self._readings[number] = _Reading(client, ask, attempt, Instant(now + ANSWER_WITHIN_S))
+        until = Instant(now + ANSWER_WITHIN_S)
+        self._readings[number] = _Reading(client, ask, asker.user, attempt, until)
         limit_bytes = max(1, min(fetch.limit_bytes, MAX_LOG_CHUNK_BYTES))
         read = ReadLog(number, attempt.ref, fetch.offset, limit_bytes, local_rank)
         return Send(attempt.node, read)
+
+    def _under_way(self, user: UserName) -> int:
+        return sum(one.user == user for one in self._readings.values())
 
     def take(self, node: NodeId, chunk: LogChunk) -> Reply | None:
         """The answer for the client; None for a chunk that no client waits for."""

@@ -27,7 +27,7 @@ from wattline_scheduler.records import AttemptRecord, JobRecord
 from wattline_scheduler.shell.clients.readable_attempts import ReadableAttempts
 from wattline_scheduler.store.store import Store
 
-MAX_OUTSTANDING = 64
+MAX_OUTSTANDING, MAX_OUTSTANDING_OF_USER = 64, 16
 """Reads for clients under way."""
 
 MAX_DUE = 10_000
@@ -62,6 +62,7 @@ class _Reading:
     client: bytes = b""
     """Empty: no client waits for it."""
     ask: int = -1
+    user: UserName | None = None
 
 
 class RunRecords:
@@ -95,12 +96,15 @@ class RunRecords:
         if not node.keeps_records:
             text = "whose agent is of an earlier release"
             return Reply(client, ask, _unavailable(record.ref, record.node, text))
-        if sum(bool(one.client) for one in self._readings.values()) >= MAX_OUTSTANDING:
-            text = f"{MAX_OUTSTANDING} records are being read; retry later"
+        users = [one.user for one in self._readings.values() if one.client]
+        own = users.count(asker.user)
+        if own >= MAX_OUTSTANDING_OF_USER or len(users) >= MAX_OUTSTANDING:
+            text = f"{own} records are being read for you, {len(users)} for all; retry later"
             return Reply(client, ask, Denied("busy", text))
         due = _due_of(job, record) if record.ended_unix_s is not None else None
         until = Instant(now + ANSWER_WITHIN_S)
-        return self._read(_Reading(record.ref, record.node, until, due, client, ask))
+        reading = _Reading(record.ref, record.node, until, due, client, ask, asker.user)
+        return self._read(reading)
 
     def _find(self, fetch: FetchRecord, asker: Asker) -> tuple[JobRecord, AttemptRecord] | Denied:
         """The job, and the attempt of the first task of the gang."""

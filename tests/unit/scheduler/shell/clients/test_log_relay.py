@@ -15,7 +15,7 @@ from wattline_protocol.wire.agent_messages import ReadLog
 from wattline_protocol.wire.client_messages import Denied, FetchLog
 from wattline_scheduler.core.model.effects import Reply, Send
 from wattline_scheduler.core.requests.selection import Asker
-from wattline_scheduler.shell.clients.log_relay import LogRelay
+from wattline_scheduler.shell.clients.log_relay import MAX_OUTSTANDING_OF_USER, LogRelay
 
 ASKERS: tuple[tuple[UserName, Role], ...] = (
     (UserName("ada"), "submitter"),
@@ -51,6 +51,18 @@ def test_a_log_is_for_the_owner_and_operators_unless_it_is_for_all(
     h.run(2)
     store = opened(tmp_path)
     assert answers(LogRelay(h.cluster.state, store), number) == ["asked for", "asked for", bobs]
+    store.close()
+
+
+def test_reads_of_one_user_leave_place_for_those_of_others(tmp_path: Path) -> None:
+    h = started("owner")
+    number = h.submit(job().gpus(1))
+    h.run(2)
+    store = opened(tmp_path)
+    relay, ada = LogRelay(h.cluster.state, store), Asker(UserName("ada"), "submitter")
+    for ask in range(MAX_OUTSTANDING_OF_USER):
+        assert isinstance(relay.fetch(b"c", ask, ada, FetchLog(number), Instant(0.0)), Send)
+    assert answers(relay, number) == ["busy", "asked for", "not_allowed"]
     store.close()
 
 

@@ -21,7 +21,12 @@ from wattline_protocol.wire.task_reports.run_records import (
 from wattline_scheduler.core.model.effects import Reply, Send
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.recorded_run import RecordedRun
-from wattline_scheduler.shell.clients.run_records import ANSWER_WITHIN_S, MAX_TRIES, RunRecords
+from wattline_scheduler.shell.clients.run_records import (
+    ANSWER_WITHIN_S,
+    MAX_OUTSTANDING_OF_USER,
+    MAX_TRIES,
+    RunRecords,
+)
 from wattline_scheduler.store.runs_retention import drop_runs
 from wattline_scheduler.store.store import Store
 
@@ -175,3 +180,14 @@ def test_a_part_out_of_bounds_never_reaches_the_scheduler() -> None:
     large = msgspec.msgpack.encode(RecordRead(1, bytes(MAX_PART_BYTES + 1), b""))
     with pytest.raises(msgspec.ValidationError, match="length"):
         msgspec.msgpack.decode(large, type=RecordRead)
+
+
+def test_reads_of_one_user_leave_place_for_those_of_others(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    for _ in range(MAX_OUTSTANDING_OF_USER):
+        read_of(rig.fetch(ADA))
+    denied = answer_of(rig.fetch(ADA))
+    assert isinstance(denied, Denied)
+    assert denied.kind == "busy"
+    read_of(rig.fetch(OPS))
+    rig.store.close()
