@@ -130,9 +130,9 @@ class JobView(msgspec.Struct, frozen=True):
     grace_s: float | None = None
     """From stop notice to kill, if the site permits less than requested; in answers to GetJob."""
     ran_s: float = 0.0
-    """Time in which its tasks ran, up to `running_since_unix_s`."""
+    """Time in which its tasks ran, up to `running_since_unix_s`; none in which all were paused."""
     running_since_unix_s: UnixTime | None = None
-    """Since when its tasks run without a pause between them; None: none runs."""
+    """Since when its tasks run, as if they had not been paused since; None: none runs."""
     checkpoint: CheckpointView | None = None
     diagnosis: Diagnosis | None = None
     """Why it is not faster, in answers to GetJob."""

@@ -1,19 +1,20 @@
 """Views of jobs and attempts: identical for jobs in memory and on disk."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
-from wattline_protocol.ids import Now, UnixTime
+from wattline_protocol.ids import Now, TaskRef, UnixTime
 from wattline_protocol.job.spec import JobSpec
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.views.site_views import ENDED_STATES, AttemptView, JobView
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit
 from wattline_scheduler.core.lifecycle.job_state import reason_of
-from wattline_scheduler.core.model.jobs.job import Attempt, Job
+from wattline_scheduler.core.model.jobs.job import Attempt, Gang, Job, Paused, Running
 from wattline_scheduler.core.model.queue.remaining_time import left_of_job
 from wattline_scheduler.core.model.queue.runtime_bounds import RuntimeBounds
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd, energy_kwh, gpu_hours
@@ -24,6 +25,8 @@ from wattline_scheduler.views.verdict_view import diagnosis, utilisation
 
 MAX_ATTEMPTS_SHOWN = 2_000
 """Maximum number of attempts in a GetJob reply; larger arrays show the newest."""
+
+NOT_SHIFTED: Mapping[TaskRef, UnixTime | None] = MappingProxyType({})
 
 SIGNAL_BASE = 128
 """A process killed by signal n has exit status 128 + n, as shells report it."""
@@ -81,6 +84,7 @@ def job_in_memory(job: Job, tariff: Tariff, *, with_attempts: bool = False) -> J
         attempts,
         tariff,
         with_attempts=with_attempts,
+        shifted={a.record.ref: at for g in gangs for at in _shift(g) for a in g.live},
         failure_free_s=job.failure_free_s,
         is_hung=any(gang.progress is not None and gang.progress.is_stalled for gang in gangs),
         slow=slow_sentence(job),
@@ -110,6 +114,17 @@ def _with_end(view: JobView, job: Job, bounds: RuntimeBounds, now: Now) -> JobVi
     return msgspec.structs.replace(view, expected_end_unix_s=end_unix_s, expected_end_why=left.why)
 
 
+def _shift(gang: Gang) -> tuple[UnixTime | None, ...]:
+    """Start of its try without its pauses, None while it is paused; empty if it never was."""
+    match gang.phase:
+        case Paused():
+            return (None,)
+        case Running(shifted_unix_s=at) if at is not None:
+            return (at,)
+        case _:
+            return ()
+
+
 def _gang_size(spec: JobSpec, live: Sequence[AttemptRecord]) -> int:
     """Tasks of a gang: of a range of nodes those that run, or what suffices."""
     return (len(live) or spec.resources.least_nodes) if spec.resources.is_range else spec.gang_size
@@ -122,11 +137,15 @@ def job_view(
     tariff: Tariff,
     *,
     with_attempts: bool = False,
+    shifted: Mapping[TaskRef, UnixTime | None] = NOT_SHIFTED,
     failure_free_s: float = 0.0,
     is_hung: bool = False,
     slow: str = "",
 ) -> JobView:
-    """The view of a job from its records; `attempts` is ordered oldest first within each task."""
+    """The view of a job from its records; `attempts` is ordered oldest first within each task.
+
+    `shifted`: start of each attempt that was paused, as if it had not been; None while it is.
+    """
     spec = record.spec
     usage = add_usage(attempt.usage for attempt in attempts)
     newest = newest_attempts(attempts)
@@ -137,7 +156,7 @@ def job_view(
     starts = [a.started_unix_s for a in attempts if a.started_unix_s is not None]
     gang_gpus = _gang_size(spec, live) * spec.resources.gpus_per_node
     is_measured = not spec.resources.mig
-    ran_s, running_since = run_time(attempts)
+    ran_s, running_since = run_time(attempts, shifted)
     has_goal = spec.power.goal == "efficiency"
     found = diagnosis(usage, is_measured=is_measured, is_hung=is_hung, slow=slow, has_goal=has_goal)
     return JobView(
@@ -197,15 +216,16 @@ def checkpoint_view(
     return CheckpointView(newest.step, newest.unix_s, newest.bytes, newest.save_s, every_s)
 
 
-def run_time(attempts: Iterable[AttemptRecord]) -> tuple[float, UnixTime | None]:
+def run_time(
+    attempts: Iterable[AttemptRecord], shifted: Mapping[TaskRef, UnixTime | None] = NOT_SHIFTED
+) -> tuple[float, UnixTime | None]:
     """Seconds in which at least one attempt ran, and since when one has, if one runs now.
 
-    The length of the union of the attempts' intervals; time between two attempts counts as waiting.
+    The length of the union of the attempts' intervals, each without its pauses; time between two
+    attempts counts as waiting.
     """
     spans = sorted(
-        (a.started_unix_s, _end_s(a.started_unix_s, a.ended_unix_s))
-        for a in attempts
-        if a.started_unix_s is not None
+        _span(a, a.started_unix_s, shifted) for a in attempts if a.started_unix_s is not None
     )
     ran_s, begins, ends = 0.0, UnixTime(0.0), 0.0
     for start, end in spans:
@@ -218,9 +238,15 @@ def run_time(attempts: Iterable[AttemptRecord]) -> tuple[float, UnixTime | None]
     return ran_s + (ends - begins), None
 
 
-def _end_s(start: UnixTime, end: UnixTime | None) -> float:
-    """The end of an attempt, never before its start even if a clock was set back."""
-    return math.inf if end is None else max(start, end)
+def _span(
+    attempt: AttemptRecord, start: UnixTime, shifted: Mapping[TaskRef, UnixTime | None]
+) -> tuple[UnixTime, float]:
+    """Start and end, as if its pauses came last; never reversed even if a clock was set back."""
+    ran_to, end = start + attempt.usage.run_s, attempt.ended_unix_s
+    if end is not None:
+        return start, max(start, min(ran_to, end) if attempt.usage.run_s else end)
+    begun = shifted.get(attempt.ref, start)
+    return (start, ran_to) if begun is None else (max(start, begun), math.inf)
 
 
 def newest_attempts(attempts: Iterable[AttemptRecord]) -> list[AttemptRecord]:

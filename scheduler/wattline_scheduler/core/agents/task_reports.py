@@ -2,7 +2,7 @@
 
 import msgspec
 
-from wattline_protocol.ids import Now
+from wattline_protocol.ids import Now, UnixTime
 from wattline_protocol.views.site_views import JobState
 from wattline_protocol.wire.agent_messages import TaskExit, TaskPhase, TaskReport
 from wattline_scheduler.core.agents.checkpoint_reports import checkpoint_to_store, note_trouble
@@ -153,7 +153,8 @@ def _align(state: State, node: NodeNow, attempt: Attempt, phase: TaskPhase, now:
         case Starting(is_ordered=True):
             _note_running(state, gang, now)
         case Running(ran_s=None) if all(a.report is not None for a in gang.live):
-            state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
+            shifted_unix_s = UnixTime(now.unix_s - gang.ran_s)
+            state.work.move(gang, Running(now.mono_s, gang.ran_s, shifted_unix_s), now)
         case Ending() if phase != "stopping":
             grace_s, what = gang.job.grace_s, stop_kind(state, gang)
             command_outbox.order_stop(state, node, ref, grace_s, gang.reason, now, what)

@@ -3,7 +3,7 @@
 from hashlib import sha256
 from ipaddress import ip_address
 
-from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef
+from wattline_protocol.ids import AttemptNo, GpuIndex, Now, TaskRef, UnixTime
 from wattline_protocol.job.http_server import bridge_command
 from wattline_protocol.job.ranks import interface_on, procs_per_node
 from wattline_protocol.job.spec import RENDEZVOUS_LAUNCHERS, JobSpec
@@ -122,7 +122,8 @@ def advance(state: State, gang: Gang, now: Now) -> None:
                 state, state.nodes[attempt.node], task_order(state, attempt), now
             )
     elif isinstance(gang.phase, Paused):
-        state.work.move(gang, Running(now.mono_s, gang.ran_s), now)
+        shifted_unix_s = UnixTime(now.unix_s - gang.ran_s)
+        state.work.move(gang, Running(now.mono_s, gang.ran_s, shifted_unix_s), now)
         for attempt in gang.live:
             command_outbox.order_resume(state, state.nodes[attempt.node], attempt.record.ref, now)
         save_gang(state, gang, now)

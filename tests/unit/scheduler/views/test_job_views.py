@@ -6,11 +6,12 @@ import pytest
 from support.core import records
 from support.core.harness import Harness, joined
 from support.core.sites import job, site
-from wattline_protocol.ids import AttemptNo, NodeId, TaskNo, UnixTime
+from wattline_protocol.ids import AttemptNo, DomainId, NodeId, TaskNo, UnixTime
 from wattline_protocol.job.spec import CountRange
 from wattline_protocol.site.model import Tariff
 from wattline_protocol.views.training_views import CheckpointView
 from wattline_protocol.wire.agent_messages import TaskExit, TaskUsage
+from wattline_protocol.wire.client_messages import Restore, Shed
 from wattline_protocol.wire.task_reports.checkpoints import SavedCheckpoint
 from wattline_scheduler.core.model.usage.usage import add_usage, cost_usd
 from wattline_scheduler.records import AttemptRecord
@@ -118,6 +119,47 @@ def test_time_run_is_that_in_which_any_attempt_ran(
 ) -> None:
     tries = [attempt(started_unix_s=start, ended_unix_s=end) for start, end in spans]
     assert run_time(tries) == (ran_s, since_s)
+
+
+def test_a_pause_is_no_time_run() -> None:
+    first, second = attempt(), attempt(attempt=AttemptNo(2))
+    spans = ((10.0, 50.0, 30.0), (60.0, None, 20.0))
+    tries = [
+        msgspec.structs.replace(
+            a, started_unix_s=UnixTime(start), ended_unix_s=end, usage=TaskUsage(run_s=ran_s)
+        )
+        for a, (start, end, ran_s) in zip((first, second), spans, strict=True)
+    ]
+    assert run_time(tries) == (30.0, 60.0)
+    assert run_time(tries, {second.ref: None}) == (50.0, None), "it is paused"
+    assert run_time(tries, {second.ref: UnixTime(75.0)}) == (30.0, 75.0), "it was, for 15 s"
+    assert run_time(tries, {second.ref: UnixTime(5.0)}) == (30.0, 60.0), "clocks differ"
+
+
+def test_elapsed_stands_still_while_a_job_is_paused() -> None:
+    h = joined(site().rack("a", 1, kw=10).build())
+    number = h.submit(job().gpus(8))
+    (task,) = h.agent("a1").tasks.values()
+    task.usage = TaskUsage(run_s=h.now.unix_s - 1.0)  # the fake agent's tasks start in 1970
+
+    def run(seconds: float, *, is_paused: bool = False) -> float:
+        ran_s = task.usage.run_s + (0.0 if is_paused else seconds)
+        task.usage = TaskUsage(run_s=ran_s)
+        h.run(seconds)
+        elapsed_s = job_in_memory(h.job(number), TARIFF).elapsed_s(h.now.unix_s)
+        assert elapsed_s is not None
+        return elapsed_s
+
+    ran_s = run(20)
+    h.do(Shed(DomainId("pdu-a"), fraction=0.8))
+    h.run(1)
+    assert h.job(number).record.state == "PAUSED"
+    assert run(30, is_paused=True) == pytest.approx(ran_s, abs=1.0)
+    assert run(30, is_paused=True) == pytest.approx(ran_s, abs=1.0)
+    h.do(Restore(DomainId("pdu-a")))
+    h.run(1)
+    assert h.job(number).record.state == "RUNNING"
+    assert run(10) == pytest.approx(ran_s + 10, abs=3.0)
 
 
 def test_details_come_with_the_attempts() -> None:

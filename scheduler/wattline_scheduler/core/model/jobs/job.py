@@ -65,6 +65,8 @@ class Running:
     since: Instant
     ran_s: float | None = 0.0
     """Run time of this try before that; None = not heard yet, after a restart."""
+    shifted_unix_s: UnixTime | None = None
+    """Start of this try as if it had never been paused; None: it was not."""
 
 
 @dataclass(frozen=True, slots=True)
