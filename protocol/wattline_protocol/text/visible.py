@@ -1,7 +1,8 @@
 """Makes text of other users, jobs and drivers safe to display: without terminal control.
 
-Control characters of C0 and DEL become their Unicode pictures (`␛`); C1, bidirectional controls
-and line separators become escapes (`\\x9b`, `\\u202e`). Newline and tab stay.
+Control characters of C0 and DEL become their Unicode pictures (`␛`); C1, bidirectional controls,
+line separators and characters without a width become escapes (`\\x9b`, `\\u202e`, `\\u200d`).
+Newline and tab stay.
 
 Sources: ECMA-48 (control sequences), Unicode Standard Annex 9 (bidirectional controls), and
 CVE-2021-42574, which shows what the latter hide.
@@ -23,7 +24,13 @@ def _symbol(code: int) -> str:
     return f"\\x{code:02x}" if code < _LATIN_1 else f"\\u{code:04x}"
 
 
-_SHOWN = {ord(char): _symbol(ord(char)) for char in CONTROLS if char not in "\n\t"}
+_NO_WIDTH = (0xAD, 0x180E, *range(0x200B, 0x200E), *range(0x2060, 0x2065), 0xFEFF)
+"""Soft hyphen, joiners and other invisible ones: they make two texts look like one, and a joiner
+(U+200D) makes a row wider on terminals than where it was measured."""
+
+_SHOWN = {
+    code: _symbol(code) for code in (*map(ord, CONTROLS), *_NO_WIDTH) if chr(code) not in "\n\t"
+}
 _SHOWN_IN_LINE = {**_SHOWN, ord("\n"): " ", ord("\t"): " "}
 _SHOWN_IN_LOG = {code: shown for code, shown in _SHOWN.items() if chr(code) not in "\r\x1b"}
 
