@@ -265,9 +265,27 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "long array": ("x__npz", lambda: npz_of("x" * 9_000 + ".npy", b""), "longer than 256"),
     "no array": ("x__npz", lambda: npz_of("x.exe", b"MZ"), "no array"),
     "no header": ("x__npz", lambda: npz_of("x.npy", b"hello"), "no valid header"),
+    "open header": ("x__npy", lambda: npy_header("((1,)"), "no valid header"),
+    "no characters": (
+        "x__npy",
+        lambda: npy_header("(1,)", ">U1") + b"\xff\0\0\0",
+        "texts that are not Unicode",
+    ),
     "members": ("x__npz", many_members, "too many arrays"),
     "half npy": ("x__npy", lambda: npy_header("(9,)") + bytes(64), "truncated"),
 }
+
+
+@pytest.mark.parametrize("shape", ["(5, 0)", "(5, 3, 0)"])
+def test_an_array_without_values_has_rows(shape: str) -> None:
+    table = summary(x__npy=npy_header(shape)).tables["x.npy/array"]
+    assert (table.rows, table.columns) == (5, {})
+
+
+def test_a_field_without_values_is_no_column() -> None:
+    array = np.zeros(2, [("a", "f4"), ("b", "f4", (0,))])
+    table = summary(x__npz=npz(x=array)).tables["x.npz/x"]
+    assert list(table.columns) == ["x.a"]
 
 
 @pytest.mark.parametrize("case", HOSTILE)

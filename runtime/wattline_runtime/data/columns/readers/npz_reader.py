@@ -6,10 +6,12 @@ such as images, is one column of all its values.
 
 import io
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
 from math import prod
+from tokenize import TokenError
 from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -96,6 +98,8 @@ def _array(file: IO[bytes], name: str, size: int) -> Iterator[Batch]:
     if shape.data_bytes > size:
         raise NotSummarized(f"array {name[:80]!r} is truncated")
     yield Batch(shape.rows, (), name)
+    if not shape.data_bytes:
+        return  # it has rows, and no values in them
     for at, values in _pieces(file, name, shape):
         for column, found in _columns(name, at, values, shape):
             yield Batch(0, [(column, found)], name)
@@ -106,7 +110,7 @@ def _shape(file: IO[bytes], name: str) -> _Shape:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, is_column_major, dtype = read(file, max_header_size=MAX_HEADER_CHARS)
-    except (ValueError, MemoryError, SyntaxError, RecursionError):
+    except (ValueError, MemoryError, SyntaxError, RecursionError, TokenError):
         raise NotSummarized(f"array {name[:80]!r} has no valid header") from None
     if dtype.hasobject:
         raise NotSummarized(
@@ -163,6 +167,8 @@ def _fields(name: str, values: NDArray[Any], per_row: int) -> Iterator[tuple[str
         return
     for field in values.dtype.names:
         inner = values[field]
+        if not inner.size:
+            continue
         yield from _fields(f"{name}.{field}", inner.reshape(-1), per_row * prod(inner.shape[1:]))
 
 
@@ -179,6 +185,7 @@ def _column(values: NDArray[np.generic]) -> Column:
         case "f":
             return numbers("float", values.astype(np.float64))
         case "U":
+            _check_characters(values)
             found, counts = np.unique(values, return_counts=True)
             return column_of_strings(dict(zip(found.tolist(), counts.tolist(), strict=True)))
         case "M" | "m":
@@ -187,6 +194,13 @@ def _column(values: NDArray[np.generic]) -> Column:
             return opaque("binary", len(values))
         case _:
             return opaque("object", len(values))
+
+
+def _check_characters(values: NDArray[np.generic]) -> None:
+    """Before there are texts of them: four bytes may be no character."""
+    codes = np.ascontiguousarray(values).view(np.dtype("u4").newbyteorder(values.dtype.byteorder))
+    if codes.size and codes.max() > sys.maxunicode:
+        raise NotSummarized("it holds texts that are not Unicode")
 
 
 def _counted_booleans(values: NDArray[np.generic]) -> Column:
