@@ -16,7 +16,10 @@ from wattline_bench.rig.quantiles import Quantiles
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.xdist_group("cli-site")]
 
 
-FLOODS = ("log-reads", "lists", "operator-acts", "watch-joins", "data-reads")
+FLOODS = (
+    *("log-reads", "lists", "operator-acts", "array-holds", "array-cancels"),
+    *("watch-joins", "data-reads"),
+)
 
 
 def test_floods_are_measured_beside_honest_members() -> None:
