@@ -144,9 +144,14 @@ class HttpBackend:
                 self._progress_s = now_s
             path = self._paths[message.method]
             exchange = Exchange(key, message, self._server.address, path, self._post)
+            try:
+                exchange.start()
+            except RuntimeError:  # its task, or its account, has no thread left
+                text = "no thread can be started for it"
+                self._sink.answer(key, Failed("overloaded", text))
+                return
             self._running[key] = exchange
             self._sink.began(key, {key: 1})
-            exchange.start()
 
     def gateway_lost(self, gateway: int, now_s: float) -> None:  # noqa: ARG002
         """Its requests are no longer needed."""
