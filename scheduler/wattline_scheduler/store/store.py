@@ -101,9 +101,9 @@ class Store:
         """Mark of the database, and the marker of earlier runs."""
         self._marker: Marker | None = None
         self._unchecked_bytes = 0
+        """Of records of runs, since the oldest were last deleted."""
         self._tidying: Iterator[None] | None = None
         """The parts that are left."""
-        """Of records of runs, since the oldest were last deleted."""
         self._specs: dict[JobId, JobSpec] = {}
         """Specifications that this run has written, of jobs that have not ended."""
 
