@@ -1,5 +1,7 @@
 """API keys of HTTP clients, and what of them is passed to gateways."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from wattline_protocol.ids import Instant, UnixTime
@@ -9,6 +11,15 @@ from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 
 MAX_REVOKED = 1_000
 """Names of revoked keys in memory: a repeated revocation is answered as the first one."""
+
+
+GRANT_BYTES = 512
+"""Of a key in the message to gateways, at most, besides the names of its services."""
+
+
+def granted_bytes(services: Iterable[str]) -> int:
+    """Bytes of such a key, at most. Names are ASCII."""
+    return GRANT_BYTES + sum(2 + len(name) for name in services)
 
 
 NEVER = Instant(0.0)
@@ -41,6 +52,8 @@ class ApiKeyBook:
     """Names of keys with a block that is in force, or about to end."""
     slowed: dict[str, tuple[Instant, str]] = field(default_factory=dict)
     """Names of keys that gateways slow, with the end and the evidence."""
+    bytes_of: Counter[str] = field(default_factory=Counter)
+    """What the keys of each owner take in the message to gateways, at most."""
     _names: dict[str, str] = field(default_factory=dict)
     """By digest."""
     _counted: dict[str, None] = field(default_factory=dict)
@@ -55,6 +68,7 @@ class ApiKeyBook:
         """Adds a key."""
         self.by_name[record.name] = record
         self._names[record.digest] = record.name
+        self.bytes_of[record.owner] += granted_bytes(record.services)
         self.revoked.pop(record.name, None)
         self._note_blocked(record)
         self.changes += 1
@@ -62,6 +76,8 @@ class ApiKeyBook:
     def revoke(self, record: ApiKeyRecord) -> None:
         """Removes a key; `record`: as it is revoked."""
         del self.by_name[record.name], self._names[record.digest]
+        self.bytes_of[record.owner] -= granted_bytes(record.services)
+        self.bytes_of += Counter()  # without zero entries
         self._counted.pop(record.name, None)
         self._used_tokens.pop(record.digest, None)
         self.blocked.pop(record.name, None)

@@ -11,6 +11,7 @@ from wattline_protocol.text.wording import counted, listed
 from wattline_protocol.wire.api_keys import AddApiKey, RevokeApiKey
 from wattline_protocol.wire.client_messages import Answer, Denied, Done
 from wattline_scheduler.api_key_record import ApiKeyRecord
+from wattline_scheduler.core.model.api_key_book import granted_bytes
 from wattline_scheduler.core.model.events import ClientRequest
 from wattline_scheduler.core.model.not_found import not_there, not_yet
 from wattline_scheduler.core.model.state import State
@@ -20,7 +21,10 @@ from wattline_scheduler.core.requests.selection import Asker
 MAX_SERVICES = 16
 MAX_OF_USER = 500
 MAX_OF_SITE = 2_000
-"""Keys that are not revoked. Every gateway gets all of them in one message."""
+MAX_BYTES_OF_USER = 512 * 1024
+MAX_BYTES_OF_SITE = 1536 * 1024
+"""Keys that are not revoked. Every gateway gets all of them in one message, with all services and
+routes: one that is too long reaches none."""
 
 
 def add(state: State, event: ClientRequest, request: AddApiKey, now: Now) -> Answer:
@@ -130,6 +134,19 @@ def _taken(state: State, asker: Asker, request: AddApiKey) -> Denied | None:
         return Denied("busy", f"the site has {MAX_OF_SITE} API keys, the maximum; revoke some")
     if sum(key.owner == asker.user for key in keys.values()) >= MAX_OF_USER:
         return Denied("busy", f"{asker.user} has {MAX_OF_USER} API keys, the maximum; revoke some")
+    return _too_large(state, asker, request)
+
+
+def _too_large(state: State, asker: Asker, request: AddApiKey) -> Denied | None:
+    known, more = state.api_keys.bytes_of, granted_bytes(request.services)
+    for whose, size, most in (
+        (asker.user, known[asker.user], MAX_BYTES_OF_USER),
+        ("the site", known.total(), MAX_BYTES_OF_SITE),
+    ):
+        if size + more > most:
+            text = f"the API keys of {whose} would take {size + more} bytes at gateways"
+            limit = f"at most {most}: name fewer services, or revoke some"
+            return Denied("busy", f"{text}, {limit}")
     return None
 
 

@@ -1,5 +1,7 @@
 """API keys: who may make one, for what, and what gateways are granted."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -194,3 +196,39 @@ def test_keys_are_bounded_by_user_and_site(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(add(h, "k2", user="bob", digest=DIGESTS[2]), Done)
     full = add(h, "k3", user="bob", digest=DIGESTS[3])
     assert reason(full) == "the site has 3 API keys, the maximum; revoke some"
+
+
+def test_keys_are_bounded_by_what_they_take_in_the_message_to_gateways(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """2,000 keys for 16 services each with long names left no place for services and routes."""
+    names = tuple(f"{number:02d}{'x' * 62}" for number in range(api_keys.MAX_SERVICES))
+    limits: dict[str, Any] = {
+        "tier": "t" * 64,
+        "rate_per_s": 1e-300,
+        "burst": 2**31 - 1,
+        "valid_s": 1e8,
+        "tokens_per_day": 2**40,
+    }
+    h = started()
+    for number in range(2):
+        answer = add(
+            h,
+            f"{number}{'k' * 63}",
+            *names,
+            role="operator",
+            digest=DIGESTS[number],
+            **limits,
+        )
+        assert isinstance(answer, Done)
+    book = h.cluster.state.api_keys
+    size = len(msgspec.msgpack.encode(book.grants(h.cluster.state.work.services)))
+    assert size <= book.bytes_of.total() <= 1.2 * size
+    for bound in ("MAX_BYTES_OF_USER", "MAX_BYTES_OF_SITE"):
+        with monkeypatch.context() as patch:
+            patch.setattr(api_keys, bound, book.bytes_of.total() + 100)
+            denied = reason(add(h, "more", *names, role="operator", digest=DIGESTS[3]))
+        assert "name fewer services, or revoke some" in denied
+    for name in list(book.by_name):
+        h.do(RevokeApiKey(name))
+    assert not book.bytes_of
