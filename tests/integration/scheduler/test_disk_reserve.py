@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -11,12 +12,12 @@ from support.core.job_odds import PLAIN
 from support.core.sites import site
 from support.programs.live_scheduler import SchedulerProcess, SiteDirectory, WireClient, until
 from support.store.small_disk import SmallDisk, small_disk
-from wattline_protocol.ids import JobId
-from wattline_protocol.job.selection import only
+from wattline_protocol.ids import JobId, UserName
+from wattline_protocol.job.selection import Selection, only
 from wattline_protocol.site.model import Site
 from wattline_protocol.wire.client_messages import Acted, Cancel, Denied, Submit, Submitted
 
-MEGABYTES = 24
+MEGABYTES, LARGER_MEGABYTES = 24, 64
 FILLER_MB = 8
 LARGE = msgspec.structs.replace(
     PLAIN, hold=True, command=("echo", "a" * 60_000), env={"X": "b" * 60_000}
@@ -63,4 +64,24 @@ def test_jobs_that_would_fill_the_disk_are_refused_and_ends_go_on(
             lambda: isinstance(client.ask(Submit(PLAIN, f"again{next(tokens)}")), Submitted),
             "jobs to be taken again",
         )
+        assert scheduler.stop() == 0
+
+
+def test_a_cancel_of_all_jobs_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """In one transaction it would write them all once more."""
+    with ExitStack() as stack:
+        disk = stack.enter_context(small_disk(tmp_path / "larger", LARGER_MEGABYTES))
+        scheduler, directory = started(tmp_path, disk, site().rack("a", 1).build())
+        stack.enter_context(scheduler)
+        client = stack.enter_context(WireClient(directory.bundle("ada")).welcomed())
+        tokens = itertools.count()
+        until(
+            lambda: isinstance(client.ask(Submit(LARGE, f"t{next(tokens)}")), Denied),
+            "the reserve to be reached",
+        )
+        which, after, rest = Selection(users=(UserName("ada"),)), JobId(0), 1
+        while rest:
+            part = client.ask(Cancel(which, after=after))
+            assert isinstance(part, Acted)
+            after, rest = part.jobs[-1].job, part.rest
         assert scheduler.stop() == 0

@@ -2,6 +2,7 @@
 
 from wattline_protocol.ids import JobId, Now
 from wattline_protocol.job.selection import problem
+from wattline_protocol.job.spec import encoded_bytes
 from wattline_protocol.wire.client_messages import (
     Acted,
     Answer,
@@ -29,6 +30,9 @@ MAX_CHANGED = 100
 MAX_TASKS = 10_000
 """Maximum per request, so that heartbeats do not wait; the answer reports how many remain. The
 limit for updates is lower: each is built, checked and compared as a whole, which takes 1 ms."""
+MAX_BYTES = 1024 * 1024
+"""Maximum size of a request's jobs, or a larger job alone: each is written as a whole, all in one
+transaction. A cancel of 60 MB of jobs at once would need that much of a nearly full disk."""
 
 
 def named(request: OnJobs) -> tuple[JobId, ...]:
@@ -106,10 +110,12 @@ def _act(state: State, event: ClientRequest, request: OnJobs, now: Now) -> Acted
     left = [target for target in targets if target.number > request.after]
     checked_to = event.meeting.checked_to if event.meeting is not None else None
     rows: list[JobActed] = []
-    tasks = 0
+    tasks = size_bytes = 0
     for target in left[: MAX_JOBS if by_index else MAX_CHANGED]:
         tasks += len(target.gangs)
-        if (rows and tasks > MAX_TASKS) or (checked_to is not None and target.number > checked_to):
+        size_bytes += 0 if target.job is None else encoded_bytes(target.job.spec)
+        is_large = tasks > MAX_TASKS or size_bytes > MAX_BYTES
+        if (rows and is_large) or (checked_to is not None and target.number > checked_to):
             break
         rows.append(_on_one(state, asker, request, target, now))
     if request.which.single is not None and rows and rows[0].refused:

@@ -443,6 +443,19 @@ def test_large_arrays_count_by_their_indices(h: Harness, monkeypatch: pytest.Mon
     assert (len(part.jobs), part.rest) == (1, 2)
 
 
+def test_large_jobs_count_by_their_size(h: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_actions, "MAX_BYTES", 25_000)
+    for _ in range(3):
+        h.submit(job().held().command("x" * 10_000))
+    h.submit(job().held().command("x" * 50_000))
+    which, after, parts = Selection(users=("ada",)), JobId(0), []
+    for _ in range(3):
+        part = acted(h, Cancel(which, after=after))
+        parts.append((len(part.jobs), part.rest))
+        after = part.jobs[-1].job
+    assert parts == [(2, 2), (1, 1), (1, 0)]
+
+
 # --- jobs that wait for others ----------------------------------------------------------
 
 
