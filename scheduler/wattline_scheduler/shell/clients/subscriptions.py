@@ -101,7 +101,9 @@ class Watches:
         self._due: FairQueue[_Watch] = FairQueue(LIMITS)
         self._snapshots, self._pictures = snapshots, pictures
         self._events, self._acts = events, acts
-        self._routes = routes
+        self._make_routes = routes
+        self._routes: tuple[Instant, Routes] | None = None
+        """The newest, and when they were made."""
         self._watches: dict[tuple[bytes, int], _Watch] = {}
         self._of_pictures = 0
         """How many of them are of deltas."""
@@ -276,10 +278,17 @@ class Watches:
             watch.cursor = events[-1].seq
 
     def _show_routes(self, watch: _Watch, now: Now) -> None:
-        routes = self._routes()
+        routes = self._newest_routes(now)
         is_due = watch.shown_at is None or now.mono_s >= watch.shown_at + ROUTES_REPEAT_S
         if (is_due or routes != watch.shown) and self._show(watch, routes, now):
             watch.shown, watch.shown_at = routes, now.mono_s
+
+    def _newest_routes(self, now: Now) -> Routes:
+        """Made once a period for all gateways: 1,000 services and 2,000 keys take 10 ms."""
+        known = self._routes
+        if known is None or now.mono_s >= known[0] + ROUTES_PERIOD_S:
+            known = self._routes = now.mono_s, self._make_routes()
+        return known[1]
 
 
 def _has_deltas(request: WatchRequest) -> bool:

@@ -46,7 +46,7 @@ class Watched:
     def __init__(self, alarmed: Alarmed | None = None) -> None:
         self.pipe, self.endpoint = greeted()
         self.events: list[EventView] = []
-        self.routes = Routes({})
+        self.routes, self.routes_made = Routes({}), 0
         snapshots = Snapshots(self._site, self._clock)
         self.mono_s, self.look_s, self.parts = 0.0, 0.0, 1
         self.site = Harness(site().rack("a", 2).build())
@@ -54,12 +54,16 @@ class Watched:
         tariff = self.site.site.tariff
         feed = SiteFeed(self.site.cluster.state, lambda job: job_in_memory(job, tariff), lambda: 0)
         self.pictures = PictureTurns(feed, self._clock, lambda: self._clock().mono_s)
-        shown = (snapshots, self.pictures, self._after, self._after, lambda: self.routes)
+        shown = (snapshots, self.pictures, self._after, self._after, self._routes)
         self.watches = Watches(self.endpoint, *shown, self._clock, alarmed or self._alarmed)
 
     def _clock(self) -> Now:
         self.mono_s += self.look_s
         return at(self.mono_s)
+
+    def _routes(self) -> Routes:
+        self.routes_made += 1
+        return self.routes
 
     def _alarmed(self, user: UserName, what: str, error: Exception) -> list[Effect]:
         raise error
@@ -262,6 +266,17 @@ def test_routes_are_shown_when_they_change() -> None:
     assert [reported.answer for reported in w.pipe.sent if isinstance(reported, Response)][1:] == [
         w.routes
     ]
+
+
+def test_routes_are_made_once_for_all_gateways() -> None:
+    w = Watched()
+    for ask in range(1, 4):
+        w.watches.add(w.session, ask, WatchRoutes(), at(0.0))
+    w.show(0.0)
+    assert len(w.pipe.sent) == 3
+    assert w.routes_made == 1
+    w.show(1.0)
+    assert w.routes_made == 2
 
 
 def test_routes_that_no_message_can_carry_are_an_alarm_and_the_gateway_keeps_its_own() -> None:
