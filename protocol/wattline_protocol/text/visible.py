@@ -1,8 +1,8 @@
 """Makes text of other users, jobs and drivers safe to display: without terminal control.
 
 Control characters of C0 and DEL become their Unicode pictures (`␛`); C1, bidirectional controls,
-line separators and characters without a width become escapes (`\\x9b`, `\\u202e`, `\\u200d`).
-Newline and tab stay.
+line separators and, outside logs, characters without a width become escapes (`\\x9b`, `\\u202e`,
+`\\u200d`). Newline and tab stay.
 
 Sources: ECMA-48 (control sequences), Unicode Standard Annex 9 (bidirectional controls), and
 CVE-2021-42574, which shows what the latter hide.
@@ -32,7 +32,7 @@ _SHOWN = {
     code: _symbol(code) for code in (*map(ord, CONTROLS), *_NO_WIDTH) if chr(code) not in "\n\t"
 }
 _SHOWN_IN_LINE = {**_SHOWN, ord("\n"): " ", ord("\t"): " "}
-_SHOWN_IN_LOG = {code: shown for code, shown in _SHOWN.items() if chr(code) not in "\r\x1b"}
+_SHOWN_IN_LOG = {ord(char): _symbol(ord(char)) for char in CONTROLS if char not in "\n\t\r\x1b"}
 
 MAX_COLOUR_CHARS = 64
 """Parameters of one SGR sequence; longer ones are not colours."""
@@ -58,7 +58,8 @@ def visible_line(text: str) -> str:
 
 
 def visible_log(text: str) -> str:
-    """Lines of a log: colours (SGR) and carriage returns of progress bars stay as well."""
+    """Lines of a log: colours (SGR) and carriage returns of progress bars stay as well, and
+    characters without a width, which words of Persian and Hindi are written with."""
     if text.isprintable():
         return text
     return _NO_COLOUR.sub(_symbol(0x1B), text).translate(_SHOWN_IN_LOG)
