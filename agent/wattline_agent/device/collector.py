@@ -280,8 +280,10 @@ class DriverCollector:
             self._slow_due_s.append(now_s)
 
     def _silent(self, index: GpuIndex) -> Stale:
-        words = f"the driver has not answered for {self._workers[index].busy_s:.1f} s"
-        return Stale(index, self._last_good_s[index], words)
+        for_s = f"{self._workers[index].busy_s:.1f}"
+        is_late = for_s == "0.0"  # it began late, or has answered since
+        words = "did not answer in time" if is_late else f"has not answered for {for_s} s"
+        return Stale(index, self._last_good_s[index], f"the driver {words}")
 
     def _set_cap(self, index: GpuIndex, cap_mw: int) -> CapResult:
         now = self._driver.read_cap(index)

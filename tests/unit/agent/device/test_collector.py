@@ -79,6 +79,16 @@ def test_a_busy_worker_is_skipped_and_comes_back(driver: HeldUp) -> None:
     collector.close()
 
 
+def test_a_reading_that_is_only_late_is_not_reported_as_silence_of_0_s(driver: HeldUp) -> None:
+    collector = DriverCollector(driver)
+    driver.held.add(1)
+    stale = collector.sample(0.0)[1]
+    assert isinstance(stale, Stale)
+    assert "0.0 s" not in stale.reason
+    driver.go.set()
+    collector.close()
+
+
 def test_caps_of_gpus_asked_for_come_back_in_that_order(driver: HeldUp) -> None:
     collector = DriverCollector(driver)
     results = collector.apply_caps({GpuIndex(1): 400_000, GpuIndex(0): 500_000}, 10.0)
