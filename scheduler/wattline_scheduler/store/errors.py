@@ -35,6 +35,10 @@ class StoreIncomplete(StoreError):
     """Acknowledged commits are missing, or their completeness cannot be verified."""
 
 
+class StoreReplaced(StoreError):
+    """A file of the store was deleted or replaced while it was in use."""
+
+
 class StoreForeign(StoreError):
     """The file is a database of another application."""
 

@@ -38,6 +38,7 @@ from wattline_scheduler.store.errors import (
     store_error,
 )
 from wattline_scheduler.store.file import copy_database, make_directory, open_database
+from wattline_scheduler.store.in_place import FilesInPlace
 from wattline_scheduler.store.load import JobFile, load_events, load_job, load_saved, outcomes
 from wattline_scheduler.store.lock import DirectoryLock
 from wattline_scheduler.store.marker import (
@@ -100,6 +101,7 @@ class Store:
         self._held = self._seen = NO_MARK
         """Mark of the database, and the marker of earlier runs."""
         self._marker: Marker | None = None
+        self._files: FilesInPlace | None = None
         self._unchecked_bytes = 0
         """Of records of runs, since the oldest were last deleted."""
         self._tidying: Iterator[None] | None = None
@@ -239,6 +241,7 @@ class Store:
         if self._marker is not None:
             self._marker.write(self._held)
             self._marker.settle()
+            self._files = FilesInPlace(_files_of(self.path))
         return saved
 
     def _refuse_backup(self) -> None:
@@ -341,9 +344,12 @@ class Store:
         return result
 
     def settle(self) -> None:
-        """Flush the marker to disk. Call about once a second. Raises StoreError."""
+        """Flush the marker to disk, and check that no file was deleted. Call about once a second.
+        Raises StoreError."""
         if self._marker is not None:
             self._marker.settle()
+        if self._files is not None:
+            self._files.check()
 
     def room(self) -> DiskMeasured:
         """Space on the store's file system. Raises StoreError."""
@@ -419,6 +425,12 @@ class Store:
             self._marker.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _files_of(database: Path) -> tuple[Path, ...]:
+    """Those that hold what is acknowledged, and whether it is whole."""
+    log = database.with_name(f"{database.name}-wal")
+    return database, log, database.with_name(MARKER_NAME)
 
 
 def _mark_beside(database: Path, recover: bool) -> Mark | None:

@@ -1,5 +1,6 @@
 """What keeps a scheduler from starting, or ends it: said in one line, and nothing is lost."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -39,6 +40,18 @@ def test_a_fenced_scheduler_stops(
         assert not client.socket.poll(0.2)
     assert scheduler.wait_for("store_failed")["kind"] == "StoreFenced"
     assert jobs_on_disk(state) == set()
+
+
+def test_a_scheduler_whose_state_directory_is_deleted_stops(
+    scheduler: SchedulerProcess, state: Path, ada: JoinBundle
+) -> None:
+    with WireClient(ada).welcomed() as client:
+        submit(client)
+        shutil.rmtree(state)
+        assert scheduler.gone() == 1
+    line = scheduler.wait_for("store_failed")
+    assert line["kind"] == "StoreReplaced"
+    assert "--recover" in line["reason"]
 
 
 @pytest.mark.parametrize(
