@@ -143,7 +143,7 @@ class LiveSite:
             return subprocess.Popen(
                 [*self._within, sys.executable, "-m", "wattline_scheduler", *where],
                 stderr=log,
-                env={**os.environ, "PYTHONDEVMODE": "0"},
+                env={**os.environ, "PYTHONDEVMODE": ""},
             )
 
     @property

@@ -112,7 +112,7 @@ class SchedulerProcess:
             [*command, "--state", str(state), *options],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONDEVMODE": "0"},
+            env={**os.environ, "PYTHONDEVMODE": ""},
         )
         self.lines: list[dict[str, Any]] = []
         self._fresh: SimpleQueue[dict[str, Any]] = SimpleQueue()
