@@ -21,6 +21,7 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.access.key_ring import ApiKeyRing
 from wattline_runtime.gateway.client import BodyMemory
 from wattline_runtime.gateway.connections.client_watch import ClientWatch, ClientWatches
+from wattline_runtime.gateway.connections.unsolicited import MUTED_S, UnsolicitedLimit
 from wattline_runtime.gateway.connections.worker_socket import WorkerSocket
 from wattline_runtime.gateway.core import Gateway
 from wattline_runtime.gateway.stats import UNKNOWN_SERVICE, Stats
@@ -131,6 +132,7 @@ class GatewayShell(Submitting):
         self._loop = asyncio.get_running_loop()
         self._inbound: FrameCodec[FromWorker] = FrameCodec(FromWorker)
         self._outbound: FrameCodec[ToWorker] = FrameCodec(ToWorker)
+        self._unsolicited = UnsolicitedLimit()
         self._outbox: defaultdict[e.Connection, list[ToWorker]] = defaultdict(list)
         self._waiters: dict[int, OutcomeSink] = {}
         self.clients = ClientWatches()
@@ -326,14 +328,30 @@ class GatewayShell(Submitting):
         self._arm_timer()
 
     def _take(self, incoming: Incoming, now_s: float) -> None:
+        key = incoming.member.public_key
+        if self._unsolicited.is_muted(key, now_s):
+            return
         try:
             messages = self._inbound.messages(incoming.data)
         except MalformedMessage as error:
             self.socket.server.refuse(incoming, "malformed", str(error))
+            self._allows(incoming, None, now_s)
             return
+        connection = incoming.routing_id
         for message in messages:
-            event = e.WorkerMessage(incoming.routing_id, incoming.member.public_key, message)
+            is_due = self.gateway.pool.is_due(connection, message)
+            if not is_due and not self._allows(incoming, message, now_s):
+                return
+            event = e.WorkerMessage(connection, key, message)
             self._apply(self.gateway.handle(event, now_s))
+
+    def _allows(self, incoming: Incoming, message: FromWorker | None, now_s: float) -> bool:
+        """Whether a worker may send this unasked; it is muted, and that is logged, otherwise."""
+        if self._unsolicited.allows(incoming.member.public_key, message, now_s):
+            return True
+        text = f"beats, or answers to none of its requests, without end: muted for {MUTED_S:.0f} s"
+        self.socket.server.refuse(incoming, "rate", text)
+        return False
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, defaultdict(list)

@@ -29,6 +29,7 @@ from wattline_runtime.wire import (
     WORKER_PROTOCOL_VERSION,
     Chunk,
     Failure,
+    FromWorker,
     GatewayBeat,
     Reply,
     WorkerBeat,
@@ -69,6 +70,16 @@ class WorkerPool:
     ports: tuple[int, ...] = ()
     """Of all processes of this gateway, where it has several."""
     _routes_by_key: dict[str, tuple[str, WorkerRoute]] = field(default_factory=dict)
+
+    def is_due(self, connection: e.Connection, message: FromWorker) -> bool:
+        """Whether the message belongs to a request that the worker has; a beat does not."""
+        worker = self.workers.get(connection)
+        if isinstance(message, WorkerBeat) or worker is None or message.id not in worker.in_flight:
+            return False
+        if not isinstance(message, Chunk):
+            return True
+        request = self.queue.requests.get(message.id)
+        return request is not None and request.kind.is_stream
 
     def handle_message(self, event: e.WorkerMessage, now_s: float) -> list[e.Effect]:
         """A message from a worker, or from another holder of a key."""
