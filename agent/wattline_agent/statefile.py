@@ -61,11 +61,28 @@ class StateDir:
 
     def save_state(self, state: AgentState) -> None:
         """Durable when this returns. Raises StateUnusable."""
+        self._check_place()
         write_whole(self.path / STATE_NAME, msgspec.json.encode(state), is_synced=True)
 
     def save_usage(self, usage: UsageState) -> None:
         """Atomic, not synced. Raises StateUnusable."""
+        self._check_place()
         write_whole(self.path / USAGE_NAME, msgspec.json.encode(usage), is_synced=False)
+
+    def _check_place(self) -> None:
+        """Raises StateUnusable where the directory was deleted, and perhaps made anew."""
+        if self._lock is None:
+            return
+        lock = self.path / LOCK_NAME
+        try:
+            is_ours = os.path.samestat(lock.stat(), os.fstat(self._lock.fileno()))
+        except OSError as error:
+            raise _unusable("find", lock, error) from error
+        if not is_ours:
+            raise StateUnusable(
+                f"{lock} was replaced while this agent used it: the state directory was deleted. "
+                "The next agent joins as a new one, in full until the scheduler has welcomed it"
+            )
 
     def probe(self) -> None:
         """Check that the directory is writable. Raises StateUnusable."""

@@ -13,7 +13,7 @@ from wattline_agent.keeper import predecessor, spawn
 from wattline_agent.keeper.attempt import boot_id
 from wattline_agent.keeper.logfile import LogWriter
 from wattline_agent.keeper.processes import cgroup
-from wattline_agent.keeper.server import Server, listen
+from wattline_agent.keeper.server import Server, StateDirGone, listen
 from wattline_agent.keeper.spec import LOCK_NAME, SOCKET_NAME, TASKS_DIR
 
 LOG_LIMIT_BYTES = 1024 * 1024
@@ -21,6 +21,7 @@ LOCK_PATIENCE_S = 10.0
 """The warden of a previous keeper holds the lock until its tasks have ended: at most 5 s."""
 LOCK_POLL_S = 0.05
 EXIT_IN_USE = 3
+EXIT_STATE = 74
 AUTOGROUP = Path("/proc/self/autogroup")
 """Written only in a session of our own: the value applies to every process of the session."""
 
@@ -79,7 +80,8 @@ class Log:
 
 
 def main() -> int:
-    """Returns exit status 0 after an orderly end, 3 when a keeper already runs here."""
+    """Returns exit status 0 after an orderly end, 3 when a keeper already runs here, 74 when its
+    state directory was deleted."""
     parser = argparse.ArgumentParser(prog="wattline_agent.keeper", description=__doc__)
     parser.add_argument(
         "--state-dir", type=Path, required=True, help="state directory of the agent"
@@ -93,7 +95,8 @@ def main() -> int:
     tasks = state_dir / TASKS_DIR
     tasks.mkdir(mode=0o700, parents=True, exist_ok=True)
     tasks.chmod(0o711)  # each task's account must be able to reach its directory below
-    if _lock(state_dir) is None:
+    lock = _lock(state_dir)
+    if lock is None:
         print(f"another keeper runs in {state_dir}", file=sys.stderr)
         return EXIT_IN_USE
     log = Log(state_dir / "keeper")
@@ -104,9 +107,13 @@ def main() -> int:
     name = "wattline-" + hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
     site = cgroup.NO_SITE if arguments.no_cgroup else cgroup.discover(name)
     log(f"keeper {os.getpid()} begins; {site.words}; tasks start by {spawn.method()}")
-    server = Server(state_dir, site, ended, listen(state_dir), log)
+    server = Server(state_dir, site, ended, listen(state_dir), lock, log)
     _notify_systemd(log)
-    server.run()
+    try:
+        server.run()
+    except StateDirGone as error:
+        print(error, file=sys.stderr)
+        return EXIT_STATE
     (state_dir / SOCKET_NAME).unlink(missing_ok=True)
     cgroup.remove_site(site)
     log("keeper ends")

@@ -24,6 +24,7 @@ from wattline_agent.keeper.life import StopReason
 from wattline_agent.keeper.processes.account import can_run_as
 from wattline_agent.keeper.processes.cgroup import Site
 from wattline_agent.keeper.spec import (
+    LOCK_NAME,
     MAX_LINE_BYTES,
     PROTOCOL_VERSION,
     SOCKET_NAME,
@@ -45,6 +46,10 @@ MAX_WAIT_S = 1.0
 SHUTDOWN_GRACE_S = 10.0
 """Grace period of tasks when the keeper itself ends on SIGTERM."""
 RECEIVE_BYTES = 256 * 1024
+
+
+class StateDirGone(Exception):
+    """The state directory was deleted or replaced: no agent can find this keeper any more."""
 
 
 class Ending(Exception):
@@ -72,9 +77,12 @@ class Server:
         site: Site,
         ended: Mapping[str, ExitRecord],
         listener: socket.socket,
+        lock: int,
         log: Callable[[str], None],
     ) -> None:
+        """`lock`: descriptor of the lock, which this process holds."""
         self._state_dir = state_dir
+        self._lock = lock
         self._site = site
         self._log = log
         self._listener = listener
@@ -88,7 +96,11 @@ class Server:
         self._verbs = self._make_verbs()
 
     def run(self) -> None:
-        """Serve until the end is requested and no task is left."""
+        """Serve until the end is requested and no task is left.
+
+        Raises StateDirGone: the warden then ends all tasks, as the next keeper would not know that
+        they run, and the scheduler would start them a second time.
+        """
         self._catch_signals()
         self._start_warden()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -100,6 +112,7 @@ class Server:
                 self._replace_warden()
             self._table.tick()
             self._flush_all()
+            self._check_place()
         self._flush_all()
         for client in list(self._clients.values()):
             self._drop_client(client)
@@ -109,6 +122,18 @@ class Server:
 
     def _forget(self, descriptor: int) -> None:
         self._selector.unregister(descriptor)
+
+    def _check_place(self) -> None:
+        """Raises StateDirGone where the lock is not where the next keeper would look for it."""
+        path = self._state_dir / LOCK_NAME
+        try:
+            is_ours = os.path.samestat(path.stat(), os.fstat(self._lock))
+        except (FileNotFoundError, NotADirectoryError):
+            is_ours = False
+        except OSError:  # a disk that fails now has deleted nothing
+            return
+        if not is_ours:
+            raise StateDirGone(f"{path} was deleted or replaced: ending all tasks")
 
     def _wait_s(self) -> float:
         due = self._table.next_s()

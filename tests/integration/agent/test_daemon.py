@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,6 +236,17 @@ def test_a_state_directory_that_fails_stops_the_agent_at_its_floors(
     assert "cannot write" in agent.logged()
     site.pump()
     assert len(site.all(LeaseAck)) == acks
+    wait_until(lambda: true_caps(node) == (200 * W,) * GPUS, "floors in force")
+
+
+def test_an_agent_whose_state_directory_is_deleted_ends_and_its_tasks_run_no_second_time(
+    agent: AgentProcess, site: FakeScheduler, node: NodeDir
+) -> None:
+    running = started(site, 0)
+    shutil.rmtree(agent.state_dir)
+    assert agent.ended() == 74
+    assert "state_unusable" in agent.logged()
+    wait_until(lambda: not is_alive(running.pid or 0), "the task ends with its keeper")
     wait_until(lambda: true_caps(node) == (200 * W,) * GPUS, "floors in force")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,6 +61,14 @@ def test_a_killed_keeper_takes_its_tasks_with_it_and_the_next_one_says_so(
     assert (seen.phase, seen.exit.kind) == ("ended", "keeper_lost")
     assert seen.exit.log_tail == "ready\n"
     assert seen.group_ended
+
+
+def test_a_keeper_whose_state_directory_is_deleted_ends_with_its_tasks(live: LiveKeeper) -> None:
+    live.runner.launch(shell(TREE), CONTEXT)
+    wait_until(lambda: len(live.processes()) == 5, "the tree stands")
+    shutil.rmtree(live.state_dir)
+    assert live.process.wait(10) == 74
+    wait_until(lambda: not live.processes(), "the warden has ended the tree", 10)
 
 
 def test_without_a_warden_the_next_keeper_ends_what_is_left(live: LiveKeeper) -> None:

@@ -1,5 +1,6 @@
 """The agent's files: whole or not at all, private, one agent at a time."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -87,4 +88,15 @@ def test_a_write_that_fails_is_an_error_and_keeps_the_old_state(tmp_path: Path) 
     with pytest.raises(StateUnusable, match=r"cannot write .*agent\.state"):
         files.save_state(AgentState())
     assert files.load_state() == STATE
+    files.close()
+
+
+@pytest.mark.parametrize("is_made_anew", [False, True])
+def test_a_deleted_directory_stops_the_agent(tmp_path: Path, is_made_anew: bool) -> None:
+    files = StateDir(tmp_path / "state")
+    shutil.rmtree(files.path)
+    if is_made_anew:
+        StateDir(files.path).close()
+    with pytest.raises(StateUnusable, match=LOCK_NAME):
+        files.save_usage(UsageState("b", "d", {}, ()))
     files.close()
