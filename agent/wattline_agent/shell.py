@@ -52,6 +52,7 @@ from wattline_agent.core.events import (
     DriverReloaded,
     Event,
     HostRead,
+    KeeperSilent,
     PrivilegedFound,
     Sampled,
     SchedulerMessage,
@@ -101,6 +102,8 @@ crash in between books the energy of that interval to the next task."""
 SCAN_PERIOD_S = 3.0
 """Interval of listing the processes of all GPUs: a call that takes the driver milliseconds and
 delays other calls."""
+KEEPER_PATIENCE_S = 10.0
+"""How long no keeper may answer before that is a problem: one that died is replaced sooner."""
 SECRETS_PERIOD_S = 10.0
 """Interval of reading which entries of secrets there are: operators may write them by hand."""
 EXTRA_SAMPLE_S = 0.25
@@ -147,6 +150,7 @@ class Shell:
         self._link = link
         self._secrets = secrets
         self._terminals = terminals
+        self._keeper_seen_s = time.monotonic()
         self._secrets_due_s = 0.0
         self._secret_orders: deque[StoreSecret | DropSecret] = deque()
         """One is carried out in a turn: the syncs of many must not delay a lease."""
@@ -292,13 +296,21 @@ class Shell:
         self._has_ordered = False
         tasks = self._keeper_link.observe()
         if tasks is None:
+            self._miss_keeper()
             return
+        self._keeper_seen_s = time.monotonic()
         ended = _ended(tasks)
         if ended - self._ended and time.monotonic() - self._sampled_s > EXTRA_SAMPLE_S:
             self._sample()
         self._ended = ended
         self._first = _first(tasks)
         self.handle(TasksSeen(tasks))
+
+    def _miss_keeper(self) -> None:
+        is_reported = self.node.state.is_keeper_silent
+        if not is_reported and time.monotonic() > self._keeper_seen_s + KEEPER_PATIENCE_S:
+            self._log.error("keeper_silent", seconds=KEEPER_PATIENCE_S)
+            self.handle(KeeperSilent())
 
     def _sample(self) -> None:
         readings = self._collector.sample(SAMPLE_TIMEOUT_S)

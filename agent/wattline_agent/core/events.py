@@ -98,6 +98,11 @@ class TasksSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class KeeperSilent:
+    """No keeper has answered for a while; the next TasksSeen says that one does."""
+
+
+@dataclass(frozen=True, slots=True)
 class PrivilegedFound:
     """Answer to FindPrivileged: attempts with a process that may set caps."""
 
@@ -156,6 +161,7 @@ Event = (
     | DriverReloaded
     | DeviceReported
     | TasksSeen
+    | KeeperSilent
     | PrivilegedFound
     | HostRead
     | SpoolRead

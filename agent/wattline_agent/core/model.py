@@ -221,6 +221,8 @@ class NodeState:
     adopt_mw: int = 0
     is_started: bool = False
     is_stopping: bool = False
+    is_keeper_silent: bool = False
+    """Orders to it wait, and nothing is known of tasks."""
     secrets: SecretsFound = field(default_factory=lambda: SecretsFound(()))
     would_cap_mw: tuple[int, ...] = ()
     settled_at: Standpoint | None = None

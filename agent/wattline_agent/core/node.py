@@ -29,6 +29,7 @@ from wattline_agent.core.events import (
     DriverReloaded,
     Event,
     HostRead,
+    KeeperSilent,
     PrivilegedFound,
     Sampled,
     SchedulerMessage,
@@ -181,7 +182,10 @@ class Node:
                 start.driver_reloaded(state, event, now)
             case DeviceReported():
                 telemetry.device_reported(state, event.events, now)
+            case KeeperSilent():
+                state.is_keeper_silent = True
             case TasksSeen():
+                state.is_keeper_silent = False
                 attempts.take_seen(state, event.tasks, now)
             case PrivilegedFound():
                 raised_caps.judge(state, event.refs, now)

@@ -152,6 +152,12 @@ _AGENT = (
         "No caps are set and no tasks start; the node counts in full.",
         "Restart the agent without --observe.",
     ),
+    _alarm(
+        "keeper_silent",
+        "keeper of the node does not answer",
+        "Tasks run on; none starts, stops or pauses, and jobs sent there wait.",
+        "Drain the node; read keeper/log in its state directory. Ending the keeper ends its tasks.",
+    ),
     _warning(
         "agent_isolated",
         "heartbeats of the node were not answered",

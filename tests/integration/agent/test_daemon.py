@@ -262,6 +262,26 @@ def test_a_killed_keeper_is_replaced_and_its_task_reported(
     assert not is_alive(running.pid or 0)
 
 
+def test_a_keeper_that_hangs_is_a_problem_until_it_answers(
+    agent: AgentProcess, site: FakeScheduler
+) -> None:
+    running = started(site, 0)
+    keeper = int((agent.state_dir / "keeper.pid").read_text())
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        site.until(lambda: has_problem(site, "keeper_silent"), "the silence", 60.0)
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    site.until(lambda: not has_problem(site, "keeper_silent"), "its answer", 60.0)
+    assert is_alive(running.pid or 0)
+
+
+def has_problem(site: FakeScheduler, kind: str) -> bool:
+    """Whether the newest beat reports it."""
+    beat = site.last(Beat)
+    return beat is not None and kind in {one.kind for one in beat.conditions}
+
+
 def test_an_observer_watches_and_caps_nothing(
     node: NodeDir, site: FakeScheduler, tmp_path: Path
 ) -> None:

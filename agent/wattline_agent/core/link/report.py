@@ -152,6 +152,9 @@ def _about_site(state: NodeState, now: Now) -> list[Condition]:
             f"case of {power_text(terms.non_gpu_worst_mw)}; the measured value is used"
         )
         found.append(_condition("non_gpu_load", "", text))
+    if state.is_keeper_silent:
+        text = "its keeper does not answer: no task starts, stops or pauses"
+        found.append(_condition("keeper_silent", "", text))
     if refused := state.secrets.problems:
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         found.append(_condition("secret_refused", "", f"{refused[0]}{more}"))
