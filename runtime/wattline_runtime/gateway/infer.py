@@ -6,7 +6,8 @@ the worker's output bytes are copied into the answer.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from wattline_protocol.routing.model import PublicRoute
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
+from wattline_runtime.gateway.answers.answer_size import AnswerSize
 from wattline_runtime.gateway.answers.answers import Answers, entry_name
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
 from wattline_runtime.gateway.answers.joules import energy_of, joules_header, total_uj
@@ -181,21 +183,25 @@ class InferApp:
         by: Sequence[str] = ()
         if answers.keeps(service):
             extra.append(HIT if is_hit else MISS)
+        size = AnswerSize(partial(_abandon_all, answers, numbers))
         watch = answers.watch(receive, numbers)
         try:
             if chain:
                 settled = await asyncio.gather(
                     *(
-                        settle(
-                            answers,
-                            service,
-                            data,
-                            ask.deadline_s,
-                            seen,
-                            waiter,
-                            numbers,
-                            ask.kind,
-                            may_share=ask.may_share,
+                        _sized(
+                            size,
+                            settle(
+                                answers,
+                                service,
+                                data,
+                                ask.deadline_s,
+                                seen,
+                                waiter,
+                                numbers,
+                                ask.kind,
+                                may_share=ask.may_share,
+                            ),
                         )
                         for data, waiter in zip(ask.inputs, waiters, strict=True)
                     )
@@ -207,13 +213,16 @@ class InferApp:
                 outputs = _outputs(outcomes, ask.is_single, key)
             else:
                 outcomes, outputs = [], []
+                if len(waiters) > 1:
+                    for waiter in waiters:
+                        size.watch(waiter)
                 for position, waiter in enumerate(waiters):
                     where = "" if ask.is_single else f"input {position}: "
                     outcomes.append(await waiter)
+                    size.add(outcomes[-1])
                     outputs.append(_output(outcomes[-1], where, key))
         except BaseException:
-            for number in numbers:  # those still open when one input failed
-                answers.abandon(number)
+            _abandon_all(answers, numbers)  # those still open when one input failed
             raise
         finally:
             watch.end()
@@ -289,6 +298,20 @@ class InferApp:
         extra = [(name.encode(), value.encode()) for name, value in headers(error)]
         body, is_last = msgspec.json.encode(as_json(error)), self._shell.is_draining
         await send_answer(send, STATUS[error.reason], (JSON, *extra), body, is_last=is_last)
+
+
+def _abandon_all(answers: Answers, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        answers.abandon(number)
+
+
+async def _sized(
+    size: AnswerSize, settled: Awaitable[tuple[Outcome | None, str]]
+) -> tuple[Outcome | None, str]:
+    """What has settled, whose size counts as soon as it has."""
+    outcome, entry = await settled
+    size.add(outcome)
+    return outcome, entry
 
 
 def _body(outputs: list[bytes], is_single: bool) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from starlette.types import Receive
 
 from wattline_protocol.routing.model import RouteTarget
+from wattline_runtime.gateway.answers.answer_size import AnswerSize
 from wattline_runtime.gateway.answers.answers import Answers, entry_name
 from wattline_runtime.gateway.answers.fallback import first_deadline_s, settle
 from wattline_runtime.gateway.events import RequestKind
@@ -38,18 +39,24 @@ async def cascade_inputs(
             )
             numbers.append(number)
             if not chain:
-                return Part(await waiter, service, is_hit)
+                size.add(outcome := await waiter)
+                return Part(outcome, service, is_hit)
             outcome, entry = await settle(
                 answers, service, data, until_s, seen, waiter, numbers, kind, may_share=may_share
             )
+            size.add(outcome)
             return Part(outcome, entry_name(entry) or service, is_hit, bool(entry))
 
         return await cascade(target, ask, start_s, deadline_s)
 
+    def abandon() -> None:
+        for number in numbers:
+            answers.abandon(number)
+
+    size = AnswerSize(abandon)
     watch = answers.watch(receive, numbers)
     try:
         return await asyncio.gather(*map(one, inputs))
     finally:
         watch.end()
-        for number in numbers:
-            answers.abandon(number)
+        abandon()
