@@ -212,7 +212,7 @@ class GatewayMachine(RuleBasedStateMachine):
     def read_chunks(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(+self.unread)))
         count, self.unread[number] = self.unread[number], 0
-        self.take(e.ChunksRead(number, count))
+        self.take(e.ChunksRead(number, count, count))
 
     @precondition(lambda self: any(self.held.values()))
     @rule(data=st.data(), how=st.sampled_from(HOW))

@@ -48,7 +48,7 @@ class Gateway:
             case e.WorkerMessage():
                 return self.pool.handle_message(event, now_s)
             case e.ChunksRead():
-                return self.queue.release_chunks(event.id, event.count)
+                return self.queue.release_chunks(event)
             case e.Abandoned():
                 return self.queue.abandon(event.id, now_s)
             case e.Ticked():

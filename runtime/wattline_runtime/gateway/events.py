@@ -124,6 +124,8 @@ class ChunksRead(msgspec.Struct, frozen=True, gc=False):
 
     id: int
     count: int
+    size_bytes: int
+    """Of all of them."""
 
 
 class Abandoned(msgspec.Struct, frozen=True, gc=False):

@@ -328,13 +328,14 @@ class RequestQueue:
             kind.trace.sent_s = now_s
         return e.Send(worker.connection, message)
 
-    def release_chunks(self, request_id: int, count: int) -> list[e.Effect]:
+    def release_chunks(self, event: e.ChunksRead) -> list[e.Effect]:
         """The client of a stream has read so many chunks; its worker may send as many more."""
-        request = self.requests.get(request_id)
+        request = self.requests.get(event.id)
         if request is None or request.worker is None:
             return []
-        request.unread -= count
-        return [e.Send(request.worker, MoreChunks(request_id, count))]
+        request.unread -= event.count
+        request.unread_bytes -= event.size_bytes
+        return [e.Send(request.worker, MoreChunks(event.id, event.count))]
 
     @property
     def may_hedge(self) -> bool:

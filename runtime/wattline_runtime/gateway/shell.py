@@ -5,7 +5,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -202,9 +202,9 @@ class GatewayShell(Submitting):
         self.handle(msgspec.structs.replace(ask, id=number))
         return number, stream
 
-    def chunks_read(self, request_id: int, count: int) -> None:
-        """The client of a stream has read so many chunks."""
-        self.handle(e.ChunksRead(request_id, count))
+    def chunks_read(self, request_id: int, chunks: Sequence[bytes]) -> None:
+        """The client of a stream has read these chunks."""
+        self.handle(e.ChunksRead(request_id, len(chunks), sum(map(len, chunks))))
 
     def abandon(self, request_id: int) -> None:
         """The client of this request has disconnected; its waiter gets None."""

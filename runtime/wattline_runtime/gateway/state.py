@@ -61,6 +61,7 @@ class Request(msgspec.Struct):
     """The client has a part of its answer: it can be answered nowhere else."""
     unread: int = 0
     """Chunks that its client has not read yet."""
+    unread_bytes: int = 0
 
 
 @dataclass(slots=True)

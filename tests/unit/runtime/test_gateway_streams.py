@@ -10,6 +10,8 @@ from wattline_runtime.gateway import events as e
 from wattline_runtime.gateway.streams.chunks import outcome
 from wattline_runtime.wire import (
     CHUNK_WINDOW,
+    CHUNK_WINDOW_BYTES,
+    MAX_ITEM_BYTES,
     MAX_TOKENS,
     Chunk,
     Failure,
@@ -77,7 +79,7 @@ def test_what_the_client_reads_its_worker_may_send_again(bench: StreamBench) -> 
     bench.stream(1)
     for _ in range(CHUNK_WINDOW):
         bench.chunk(1, 1)
-    bench.happens(e.ChunksRead(1, 2))
+    bench.happens(e.ChunksRead(1, 2, 2))
     assert (name(1), MoreChunks(1, 2)) in bench.sent
     bench.chunk(1, 1)
     bench.chunk(1, 1)
@@ -85,6 +87,31 @@ def test_what_the_client_reads_its_worker_may_send_again(bench: StreamBench) -> 
     bench.chunk(1, 1)
     assert bench.outcomes == {1: "model_error"}, "more than the window: the worker is at fault"
     assert bench.cancelled(1) == [1]
+
+
+def test_large_chunks_that_are_not_read_end_a_stream_and_those_of_an_honest_worker_do_not(
+    bench: StreamBench,
+) -> None:
+    """Its client reads nothing: 32 chunks as large as a frame would be 128 MiB of each stream."""
+    bench.routes(1).worker(1, newest=2, methods=CHAT)
+    bench.stream(1)
+    sizes = CHUNK_WINDOW_BYTES - 1, *[MAX_ITEM_BYTES] * 3
+    for size in sizes:
+        bench.chunk(1, 1, b"x" * size)
+    assert bench.outcomes == {}, "the most that a worker sends: its last two chunks need no window"
+    bench.happens(e.ChunksRead(1, 2, sum(sizes[:2])))
+    bench.chunk(1, 1, b"x" * sum(sizes[:2]))
+    assert bench.outcomes == {}
+    bench.chunk(1, 1, b"xx")
+    assert bench.outcomes == {1: "model_error"}
+    assert bench.cancelled(1) == [1]
+
+
+def test_an_output_larger_than_one_may_be_is_refused() -> None:
+    assert outcome(Reply(1, b"x" * MAX_ITEM_BYTES)) == e.Output(b"x" * MAX_ITEM_BYTES)
+    refused = outcome(Reply(1, b"x" * (MAX_ITEM_BYTES + 1)))
+    assert isinstance(refused, e.Refusal)
+    assert refused.reason == "output_too_large"
 
 
 def test_a_worker_lost_before_the_first_chunk_is_replaced(bench: StreamBench) -> None:
@@ -145,7 +172,7 @@ def test_the_first_chunk_of_a_stalled_worker_takes_the_request_out_of_the_queue(
         bench.worker(1, capacity=1, newest=2, methods=CHAT, running=1)
         bench.worker(2, capacity=1, newest=2, methods=CHAT, running=1)
         bench.chunk(2, 2)
-        bench.happens(e.ChunksRead(2, 1))
+        bench.happens(e.ChunksRead(2, 1, 1))
         bench.later(2.0)
     assert any(isinstance(x, e.WorkerStalled) for x in bench.other)
     bench.chunk(1, 1)

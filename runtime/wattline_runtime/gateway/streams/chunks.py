@@ -5,7 +5,9 @@ from wattline_runtime.gateway.request_queue import RequestQueue
 from wattline_runtime.gateway.state import Request, WorkerState
 from wattline_runtime.wire import (
     CHUNK_WINDOW,
+    CHUNK_WINDOW_BYTES,
     MAX_DETAIL_CHARS,
+    MAX_ITEM_BYTES,
     CancelInfer,
     Chunk,
     Failure,
@@ -16,6 +18,8 @@ from wattline_runtime.wire import (
 NEVER_RAN = ("draining", "overloaded")
 """Failures of a worker that did not start the request."""
 STREAM_LOST = "its worker ended before the stream did"
+MAX_UNREAD_BYTES = CHUNK_WINDOW_BYTES + 3 * MAX_ITEM_BYTES
+"""Of a stream. A worker begins a chunk below the window, and the last two wait for nothing."""
 FINAL = ("bad_input", "model_error", "output_too_large")
 """Failures that come from the request and its model, not from where it ran."""
 
@@ -39,9 +43,11 @@ def continue_stream(
         queue.services[worker.service].load.begun(request.kind, now_s - request.since_s)
         effects = _leave_to(queue, request, worker)
     request.unread += 1
+    request.unread_bytes += len(message.data)
     request.deadline_s = now_s + request.budget_s
-    if request.unread > CHUNK_WINDOW:
-        text = f"its worker sent more than {CHUNK_WINDOW} chunks that were not read"
+    if request.unread > CHUNK_WINDOW or request.unread_bytes > MAX_UNREAD_BYTES:
+        most = f"{CHUNK_WINDOW} chunks or {MAX_UNREAD_BYTES} bytes"
+        text = f"its worker sent more than {most} that were not read"
         drop = queue.drop(request)
         return [*effects, *drop, queue.answer(request, e.Refusal("model_error", text))]
     return [*effects, e.SendChunk(message.id, message.data)]
@@ -73,6 +79,9 @@ def is_final(message: Reply | Failure) -> bool:
 
 def outcome(message: Reply | Failure) -> e.Outcome:
     """The client's outcome for a worker's answer."""
+    if isinstance(message, Reply) and len(message.output) > MAX_ITEM_BYTES:
+        text = f"its worker sent {len(message.output)} bytes, at most {MAX_ITEM_BYTES} allowed"
+        return e.Refusal("output_too_large", text)
     if isinstance(message, Reply):
         tokens = possible_tokens(message.tokens)
         return e.Output(message.output, message.is_bytes, tokens, message.energy_uj)

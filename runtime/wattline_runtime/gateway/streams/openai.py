@@ -244,7 +244,7 @@ class OpenAiApp:
                 if chunks:
                     self._access.require_still(reply.key, reply.service)
                     await reply.events(chunks)  # waits while the client does not read
-                    shell.chunks_read(number, len(chunks))
+                    shell.chunks_read(number, chunks)
                 last = parts[-1]
                 if not isinstance(last, bytes):
                     output = _output(last)
