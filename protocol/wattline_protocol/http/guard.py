@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, cast
 from wattline_protocol.http import tcp_info
 from wattline_protocol.http.limits import HttpLimits, Network, client_key, is_within
 from wattline_protocol.http.scope_notes import CLIENT_LEFT, LONG_BODY, LongBody
+from wattline_protocol.http.unread import UnreadAnswers
 
 Reason = Literal[
     "too_many_connections",
@@ -47,6 +48,8 @@ CLOSE_S = 2.0
 """Time for a refusal to be read before the connection is aborted."""
 READ_BYTES = 256 * 1024
 """Most that an event loop passes at once."""
+SMALL_BYTES = 64 * 1024
+"""So much of an answer may be unread whatever others have."""
 MAX_PERIOD_S = 0.25
 AT_ONCE = 8
 """Connections that a sweep checks in one turn of the loop: 50 us, of which a request takes some."""
@@ -73,6 +76,7 @@ class HttpGuard:
         self.trusted = trusted
         self.refused: Counter[Reason] = Counter()
         """Refusals since the start."""
+        self.unread = UnreadAnswers(limits.unread_bytes)
         self._open: set[GuardedHttp] = set()
         self._by_client: Counter[str] = Counter()
         self._note, self._noted_s = note, float("-inf")
@@ -234,6 +238,7 @@ class GuardedHttp(asyncio.Protocol):
         if self._client is not None:
             self.guard.leave(self._client)
         self.guard.closed(self)
+        self._note_unsent(0)
         self.app_state[CLIENT_LEFT].set()
         super().connection_lost(exc)
         # uvicorn leaves its timer running after an error, a cycle that only a collection frees:
@@ -341,8 +346,8 @@ class GuardedHttp(asyncio.Protocol):
         if self._is_half_closed and not tcp_info.is_half_closed(self.transport):
             self.transport.abort()
             return
-        if self._is_unread():
-            self._refuse("answer_not_read", "")
+        if self._is_unread() or self._is_too_large():
+            self._abandon_answer()
             return
         cycle = self.cycle
         if self._is_closing:
@@ -393,8 +398,33 @@ class GuardedHttp(asyncio.Protocol):
             self._unread_s += guard.period_s
         else:
             self._unread_s = 0.0
-        self._unsent_bytes = unsent_bytes
+        self._note_unsent(unsent_bytes)
         return self._unread_s > guard.limits.unread_s
+
+    def pause_writing(self) -> None:
+        """As uvicorn; an answer that does not fit into the socket's buffer counts at once."""
+        super().pause_writing()
+        self._note_unsent(self.transport.get_write_buffer_size())
+        if self._is_too_large():
+            self._abandon_answer()  # others may be written before the loop's next turn
+
+    def _abandon_answer(self) -> None:
+        self._refuse("answer_not_read", "")
+        self._note_unsent(0)
+
+    def _is_too_large(self) -> bool:
+        """Whether it is to lose its answer, so that the memory of all of them has a bound."""
+        is_small = self._unsent_bytes <= SMALL_BYTES
+        return not is_small and self.guard.unread.are_too_many(self._address_key)
+
+    @property
+    def _address_key(self) -> str:
+        """Of its client, or of its proxy, which is to read for all of its clients."""
+        return self._client or self._address
+
+    def _note_unsent(self, unsent_bytes: int) -> None:
+        self.guard.unread.change(self._address_key, unsent_bytes - self._unsent_bytes)
+        self._unsent_bytes = unsent_bytes
 
     def _has_acknowledged(self, least_bytes: float) -> bool:
         """Whether the client has acknowledged so much since the last call; False = unknown."""

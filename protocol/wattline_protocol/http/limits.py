@@ -37,6 +37,8 @@ class HttpLimits(msgspec.Struct, frozen=True):
     """Minimum rate of a body that is received and of an answer that is read."""
     unread_s: float = 10.0
     """An answer that is read more slowly for this long is aborted."""
+    unread_bytes: int = 256 * 1024**2
+    """Of the answers of all clients; beyond it those of the client that holds most are aborted."""
     idle_s: float = inf
     """A connection without a request for this long is closed; infinite: uvicorn does that."""
     connections: int = 4096

@@ -50,6 +50,9 @@ KINDS = tuple(PLAIN if rank == PLAIN.rank else RequestKind(rank=rank) for rank i
 BYTES = tuple(RequestKind(is_bytes=True, rank=rank) for rank in RANKS)
 JSON = (b"content-type", b"application/json")
 
+LARGE_BYTES = 1024 * 1024
+"""An answer of more takes a millisecond and more to make."""
+
 HIT = (b"wattline-cache", b"hit")
 MISS = (b"wattline-cache", b"miss")
 FALLBACK = (b"wattline-answer", b"fallback")
@@ -91,6 +94,7 @@ class InferApp:
         self._access = access
         self._router = router
         self._decoder = msgspec.json.Decoder(InferBody)
+        self._large = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, always: with outputs, or with an error and its reason."""
@@ -227,7 +231,7 @@ class InferApp:
         finally:
             watch.end()
         extra.extend(joules_header(scope, total_uj(map(energy_of, outcomes))))
-        return _body(outputs, ask.is_single), extra, by
+        return await self._body(outputs, ask.is_single), extra, by
 
     async def _routed(
         self,
@@ -273,7 +277,7 @@ class InferApp:
         last = parts[-1].outcome
         if isinstance(last, Output) and last.is_bytes:
             return outputs[-1], [OCTETS_HEADER, *extra]
-        return _body(outputs, ask.is_single), extra
+        return await self._body(outputs, ask.is_single), extra
 
     async def _answer_bytes(
         self, service: str, scope: Scope, ask: Ask, key: ApiKey | None, receive: Receive
@@ -294,6 +298,16 @@ class InferApp:
             return body, [OCTETS_HEADER, *extra]
         return b'{"output":' + body + b"}", extra
 
+    async def _body(self, outputs: list[bytes], is_single: bool) -> bytes:
+        """Of several outputs one copy. Large ones are made one after another, a turn of the loop
+        each, so that others have theirs, and what is unread counts before the next is made."""
+        if is_single:
+            return b'{"output":' + outputs[0] + b"}"
+        if sum(map(len, outputs)) > LARGE_BYTES:
+            async with self._large:
+                await asyncio.sleep(0)
+        return b'{"outputs":[' + b",".join(outputs) + b"]}"
+
     async def _send_error(self, send: Send, error: BadRequest) -> None:
         extra = [(name.encode(), value.encode()) for name, value in headers(error)]
         body, is_last = msgspec.json.encode(as_json(error)), self._shell.is_draining
@@ -312,12 +326,6 @@ async def _sized(
     outcome, entry = await settled
     size.add(outcome)
     return outcome, entry
-
-
-def _body(outputs: list[bytes], is_single: bool) -> bytes:
-    if is_single:
-        return b'{"output":' + outputs[0] + b"}"
-    return b'{"outputs":[' + b",".join(outputs) + b"]}"
 
 
 def _outputs(

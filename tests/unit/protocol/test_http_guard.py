@@ -13,27 +13,30 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from wattline_protocol.http.guard import HttpGuard, guarded
+from wattline_protocol.http.guard import SMALL_BYTES, HttpGuard, guarded
 from wattline_protocol.http.limits import HttpLimits
 from wattline_protocol.http.server import GuardedServer
+from wattline_protocol.http.unread import UnreadAnswers
 
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 TURNS = 4
+LARGE = 4 * SMALL_BYTES
 
 
 class Memory(asyncio.Transport):
     """Takes what is written."""
 
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.2", 1), "sockname": ("127.0.0.1", 80)})
+    def __init__(self, address: str = "127.0.0.2") -> None:
+        super().__init__({"peername": (address, 1), "sockname": ("127.0.0.1", 80)})
         self.sent = b""
+        self.unsent_bytes = 0
         self.is_aborted = self.is_closed = False
 
     def write(self, data: Any) -> None:
         self.sent += data
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent_bytes
 
     def close(self) -> None:
         self.is_closed = True
@@ -84,6 +87,42 @@ def test_a_connection_that_has_ended_is_freed_without_a_collection(
         return weakref.ref(protocol)
 
     assert asyncio.run(connect())() is None
+
+
+def test_of_too_many_unread_answers_the_client_that_holds_most_loses_its_own() -> None:
+    """Each client reads fast enough; its 256 connections would hold answers of 16 MiB each."""
+
+    async def run() -> None:
+        guard = HttpGuard(HttpLimits(unread_bytes=5 * LARGE))
+        config = uvicorn.Config(_app, http=guarded(H11Protocol, guard), log_config=None)
+        config.load()
+        made: Any = config.http_protocol_class
+        found: list[tuple[Any, Memory]] = []
+        for address in ("127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.2", "127.0.0.2"):
+            protocol = made(config=config, server_state=ServerState(), app_state={})
+            found.append((protocol, Memory(address)))
+            protocol.connection_made(found[-1][1])
+
+        def lost() -> list[int]:
+            for protocol, _ in found:
+                protocol.check_timeout(asyncio.get_running_loop().time())
+            return [n for n, (_, transport) in enumerate(found) if transport.is_aborted]
+
+        for size, transport in zip((2, 2, 1, 0, 0), (t for _, t in found), strict=True):
+            transport.unsent_bytes = size * LARGE
+        assert lost() == []
+        found[3][1].unsent_bytes = LARGE
+        found[3][0].pause_writing()
+        found[3][1].unsent_bytes = 0
+        assert lost() == [3], "it is the newest of the client that holds most"
+        found[1][1].unsent_bytes = 3 * LARGE
+        assert lost() == [1, 3], "the other one holds as much now"
+        for protocol, _ in found:
+            protocol.connection_lost(None)
+        assert not guard.unread.are_too_many("127.0.0.2")
+        assert guard.unread == UnreadAnswers(5 * LARGE)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("at_once", [2, 8])

@@ -1,12 +1,15 @@
 """Size of all outputs of one request."""
 
 import asyncio
+from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
 from wattline_runtime.gateway.answers.answer_size import MAX_ANSWER_BYTES, AnswerSize
 from wattline_runtime.gateway.errors import BadRequest
 from wattline_runtime.gateway.events import Outcome, Output, Refusal
+from wattline_runtime.gateway.infer import LARGE_BYTES, InferApp
 from wattline_runtime.gateway.shell import Waiter
 
 HALF = Output(b"x" * (MAX_ANSWER_BYTES // 2))
@@ -47,3 +50,22 @@ def test_only_outputs_count() -> None:
         size.add(outcome)
     with pytest.raises(BadRequest):
         size.add(MORE)
+
+
+def test_large_answers_are_made_in_turns_of_the_loop() -> None:
+    """100 clients that ask at once would have 1.6 GB before any of it counts as unread."""
+
+    async def run() -> None:
+        none: Any = None
+        app = cast("Any", InferApp(none, none, none, none, none))
+        parts = [b"x" * LARGE_BYTES, b"y"]
+        made = [asyncio.create_task(app._body(parts, is_single=False)) for _ in range(4)]
+        done = [0]
+        while done[-1] < len(made):
+            await asyncio.sleep(0)
+            done.append(sum(one.done() for one in made))
+        assert {after - before for before, after in pairwise(done)} == {0, 1}
+        assert {await one for one in made} == {b'{"outputs":[' + b",".join(parts) + b"]}"}
+        assert await app._body([b"1"], is_single=True) == b'{"output":1}'
+
+    asyncio.run(run())
