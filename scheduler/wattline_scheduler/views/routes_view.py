@@ -9,11 +9,12 @@ from wattline_protocol.job.spec import BodyLogRule, CacheRule, ServiceSpec
 from wattline_protocol.wire.routes import Routes, WorkerRoute
 from wattline_protocol.wire.service_settings import ServiceSettings
 from wattline_scheduler.core.lifecycle.stand_ins import is_lost
-from wattline_scheduler.core.model.jobs.job import Job
+from wattline_scheduler.core.model.jobs.job import Gang, Job
 from wattline_scheduler.core.model.jobs.replicas import open_replicas
 from wattline_scheduler.core.model.jobs.service_names import ServiceNames
 from wattline_scheduler.core.model.state import State
 from wattline_scheduler.core.rollout.rollouts import splits
+from wattline_scheduler.core.scaling.service_scaling import READY
 from wattline_scheduler.views.route_views import public_routes, route_owners
 
 MAX_OWNER_BYTES = 64 * 1024
@@ -25,7 +26,7 @@ SETTINGS_BYTES = 128
 
 def routes_view(state: State) -> Routes:
     """Per service its running workers with a key, of jobs whose user owns the service name;
-    and the API keys. Replicas on isolated nodes have no route: others stand in for them."""
+    and the API keys. Replicas on isolated nodes have no route once others stand in for them."""
     services = state.work.services.routed()
     workers = {
         name: chain.from_iterable(_workers(state, job) for job in jobs)
@@ -82,11 +83,27 @@ def _settings(job: Job, names: ServiceNames) -> ServiceSettings:
 def _workers(state: State, job: Job) -> list[WorkerRoute]:
     return [
         WorkerRoute(attempt.record.ref, attempt.record.worker_public_key)
-        for gang in open_replicas(job)
+        for gang in _routed(state, job)
         for attempt in gang.live
-        if attempt.record.worker_public_key and gang.phase_name in ("starting", "running")
-        if not is_lost(state, gang)
+        if attempt.record.worker_public_key
     ]
+
+
+def _routed(state: State, job: Job) -> list[Gang]:
+    """Without those on isolated nodes, once another one is ready: they may serve, and the fault
+    may be the scheduler's own network."""
+    gangs = [g for g in open_replicas(job) if g.phase_name in ("starting", "running")]
+    others = [gang for gang in gangs if not is_lost(state, gang)]
+    if len(others) == len(gangs) or any(_is_ready(state, gang) for gang in others):
+        return others
+    return gangs
+
+
+def _is_ready(state: State, gang: Gang) -> bool:
+    """Whether a gateway has reported it ready."""
+    refs = {attempt.record.ref for attempt in gang.live}
+    seen = (one.workers or {} for one in state.traffic.values())
+    return any(ref in rows and rows[ref].state == READY for rows in seen for ref in refs)
 
 
 def _by_ref(worker: WorkerRoute) -> tuple[int, int, int]:

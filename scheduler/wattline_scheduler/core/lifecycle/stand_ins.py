@@ -1,11 +1,12 @@
 """Stand-ins: replicas of a service in place of those on hosts that are lost.
 
 A replica whose node is isolated may still run, so it gets no second attempt (I7) and keeps its
-lease; as one whose node is late while the gateways miss it. Its route is revoked, and a further
-replica is queued under a task index of its own, beyond the number of replicas: that number is
-exceeded while the lost one is not known dead. Once the node reports again, or the replica runs
-again elsewhere, as many stand-ins end. They are counted, not paired, so that nothing about them
-need be on record. A service whose `on_isolation` is `continue` waits for its nodes.
+lease; as one whose node is late while the gateways miss it. A further replica is queued under a
+task index of its own, beyond the number of replicas: that number is exceeded while the lost one is
+not known dead. Once another one is ready, the route of the lost one is revoked. Once the node
+reports again, or the replica runs again elsewhere, as many stand-ins end. They are counted, not
+paired, so that nothing about them need be on record. A service whose `on_isolation` is `continue`
+waits for its nodes.
 """
 
 from wattline_protocol.ids import NodeId, Now

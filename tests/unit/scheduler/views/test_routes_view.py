@@ -2,13 +2,20 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from support.core.harness import Harness, joined
+from support.core.rolling import RollingHarness, rolling
 from support.core.sites import JobBuilder, job, site
+from wattline_protocol.ids import TaskRef
 from wattline_protocol.job.change import changed
 from wattline_protocol.job.selection import only
 from wattline_protocol.job.spec import BodyLogRule, CacheRule, ServiceSpec
 from wattline_protocol.wire.client_messages import Update
+from wattline_protocol.wire.rollouts import ReportTraffic, WorkerTraffic
 from wattline_protocol.wire.service_settings import ServiceSettings
+from wattline_scheduler.core.lifecycle.stand_ins import is_lost
+from wattline_scheduler.core.model.jobs.job import Running, Starting
 from wattline_scheduler.views.routes_view import MAX_OWNER_BYTES, routes_view
 
 
@@ -70,3 +77,33 @@ def test_a_service_of_another_user_is_no_fallback() -> None:
     h.submit(service("big", fallback=("bobs", "mine", "none-yet", "static:1")))
     fallback = routes_view(h.cluster.state).settings["big"].fallback
     assert fallback == ("mine", "none-yet", "static:1")
+
+
+def routed(h: Harness) -> set[TaskRef]:
+    """Attempts that gateways may send requests to, once each has the key of its worker."""
+    for gang in h.cluster.state.work.gangs_in(Starting, Running):
+        for attempt in gang.live:
+            attempt.record = replace(attempt.record, worker_public_key="k" * 40)
+    (workers,) = routes_view(h.cluster.state).services.values()
+    return {worker.ref for worker in workers}
+
+
+def report(h: RollingHarness, *ready: TaskRef) -> None:
+    """A gateway reports these workers as ready."""
+    workers = tuple(WorkerTraffic(ref, "ready") for ref in ready)
+    h.ask(ReportTraffic((), workers), user="gw", role="gateway")
+
+
+def test_a_replica_on_an_isolated_node_has_a_route_until_another_one_is_ready() -> None:
+    h = rolling("gw", nodes=2)
+    number = h.submit(job().gpus(1).service(1))
+    h.reporting.clear()
+    lost = h.gang(number).live[0].record.ref
+    h.cut_off.add(h.gang(number).live[0].node)
+    report(h, lost)
+    h.run(20)
+    assert is_lost(h.cluster.state, h.gang(number))
+    stand_in = h.gang(number, 1).live[0].record.ref
+    assert routed(h) == {lost, stand_in}, "it may serve: the fault may be the scheduler's network"
+    report(h, lost, stand_in)
+    assert routed(h) == {stand_in}
