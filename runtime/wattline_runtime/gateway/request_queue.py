@@ -58,18 +58,22 @@ class RequestQueue:
 
     def _admit(self, event: e.Submitted, now_s: float) -> list[e.Effect]:
         refusal = self._refusal(event, now_s)
-        if refusal is not None and refusal.reason == "queue_full" and self.early is None:
+        if refusal is None:
+            return self._enter(event, now_s)
+        if refusal.reason == "queue_full" and self.early is None:
             service = self.services[event.service]
             lower = service.waiting.newest_below(event.kind.rank)
             budget_s = event.deadline_s - now_s
             slow = self._too_slow(service, event.kind.rank, budget_s, service.in_flight)
             if lower is not None and slow is None:
+                # Only one, also where those of a lost worker exceed the limit by thousands.
                 service.waiting.remove(lower)
-                return [self.answer(lower, refusal), *self._admit(event, now_s)]
-        if refusal is not None:
-            if self.early is None and event.service in self.services:
-                self.services[event.service].load.ended(event.kind, refusal)
-            return [e.Answer(event.id, event.service, refusal)]
+                return [self.answer(lower, refusal), *self._enter(event, now_s)]
+        if self.early is None and event.service in self.services:
+            self.services[event.service].load.ended(event.kind, refusal)
+        return [e.Answer(event.id, event.service, refusal)]
+
+    def _enter(self, event: e.Submitted, now_s: float) -> list[e.Effect]:
         request = Request(event.id, event.service, event.input, event.deadline_s, now_s)
         request.budget_s = event.deadline_s - now_s
         request.patience_s = request.budget_s * PATIENCE_SHARE

@@ -85,6 +85,20 @@ def test_a_full_queue_refuses_its_newest_request_of_the_lowest_class() -> None:
     assert bench.inferred(1) == [1, 6, 8, 10]
 
 
+def test_a_better_request_refuses_one_of_a_queue_that_a_stalled_worker_has_overfilled() -> None:
+    """Each in a call of its own ended in a RecursionError, and those refused had no answer."""
+    bench = GatewayBench(queue_limit=3).routes(1, 2).worker(1, capacity=40)
+    bench.submit(*range(40), within_s=30.0, priority="batch")
+    bench.worker(2, capacity=1)
+    waiting = bench.gateway.queue.services["svc"].waiting
+    while not waiting:
+        bench.worker(1, capacity=40).worker(2, capacity=1).later(0.5)
+    assert (len(waiting), bench.outcomes) == (39, {})
+    bench.submit(50, within_s=100.0, priority="urgent")
+    assert bench.outcomes == {39: "queue_full"}
+    assert len(waiting) == 39
+
+
 # --- the class of a request
 
 
