@@ -1,15 +1,17 @@
 """What a gateway keeps of record streams for clients that reconnect."""
 
 import asyncio
+from functools import partial
 from math import inf
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from wattline_protocol.http.unread import UnreadAnswers
 from wattline_protocol.wire.api_keys import ApiKeyGrant
 from wattline_runtime.gateway.access.key_ring import ApiKey
-from wattline_runtime.gateway.events import PLAIN
+from wattline_runtime.gateway.events import PLAIN, Output
 from wattline_runtime.gateway.record_streams import record_stream
 from wattline_runtime.gateway.record_streams.kept_streams import (
     KEPT_S,
@@ -17,7 +19,14 @@ from wattline_runtime.gateway.record_streams.kept_streams import (
     KeptStreams,
     Name,
 )
-from wattline_runtime.gateway.record_streams.record_stream import Ask, End, RecordStream
+from wattline_runtime.gateway.record_streams.record_stream import (
+    FULL,
+    Ask,
+    Computing,
+    End,
+    RecordStream,
+)
+from wattline_runtime.gateway.record_streams.unsent import SMALL_BYTES, Unsent
 from wattline_runtime.gateway.record_streams.window import SeqReused, Window
 
 
@@ -112,6 +121,8 @@ async def test_a_client_that_returns_before_its_end_is_seen_learns_that_it_did_n
     is_sending = asyncio.Event()
 
     class Answered:
+        unsent = Unsent("", UnreadAnswers(1))
+
         def known(self, *_: object) -> asyncio.Future[bytes | None]:
             found = asyncio.get_running_loop().create_future()
             found.set_result(b"{}\n")
@@ -156,3 +167,67 @@ async def test_a_client_that_left_while_its_key_had_no_rate_is_not_waited_for() 
     await asyncio.wait_for(RecordStream(computing, ask, 0).run(receive, send), 30)
     assert sent == []
     assert key.requests == 0
+
+
+def test_of_too_many_unsent_answers_a_stream_of_the_client_that_holds_most_ends() -> None:
+    total = UnreadAnswers(10 * SMALL_BYTES)
+    ended: list[int] = []
+    streams = [
+        Unsent(client, total, partial(ended.append, number))
+        for number, client in enumerate(("a", "a", "b"))
+    ]
+    first, second, other = streams
+    assert all(first.admits(seq, SMALL_BYTES) for seq in range(4))
+    assert all(other.admits(seq, SMALL_BYTES) for seq in range(4))
+    assert second.admits(1, SMALL_BYTES)
+    first.sent(0)
+    assert second.admits(2, 2 * SMALL_BYTES)
+    assert second.admits(3, SMALL_BYTES) is False
+    assert (ended, second.is_over) == ([1], True)
+    assert not second.admits(4, 1), "what it still computes is dropped"
+    assert other.admits(9, SMALL_BYTES)
+    second.close()
+    assert first.admits(9, SMALL_BYTES), "its memory is free"
+    for one in streams:
+        one.close()
+    assert total == UnreadAnswers(10 * SMALL_BYTES)
+    assert first.admits(5, 100 * SMALL_BYTES), "what is kept of a named stream has its own bound"
+
+
+async def test_a_stream_whose_answers_have_no_memory_ends_and_holds_none() -> None:
+    """Its client reads nothing, so that its end does not wait for what is before it."""
+    total = UnreadAnswers(2 * SMALL_BYTES)
+    output = b"1" * SMALL_BYTES
+
+    class Answered:
+        def submit(self, *_: object) -> tuple[int, asyncio.Future[Output], bool]:
+            waiter: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
+            waiter.set_result(Output(output))
+            return 0, waiter, True
+
+    lines = b"".join(b'{"input":%d}\n' % n for n in range(8))
+    parts = iter([{"type": "http.request", "body": lines, "more_body": True}])
+    sent: list[bytes] = []
+
+    async def receive() -> Any:
+        for part in parts:
+            return part
+        if not sent:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    ask = Ask("svc", 9.0, PLAIN, 1.0, lambda: None, client="a")
+    answers: Any = Answered()
+    unsent = Unsent("a", total)
+    computing = Computing(answers, ask, Window(), lambda *_: None, unsent)
+    stream = RecordStream(computing, ask, 0)
+    unsent.end = partial(stream.replace, FULL)
+    await asyncio.wait_for(stream.run(receive, send), 30)
+    assert unsent.is_over
+    unsent.close()
+    assert total == UnreadAnswers(2 * SMALL_BYTES)
+    assert stream.is_idle
+    assert b'"reason":"answers_full"' in b"".join(sent)

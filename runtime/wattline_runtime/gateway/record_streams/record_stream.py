@@ -22,6 +22,7 @@ from wattline_runtime.gateway.errors import STATUS
 from wattline_runtime.gateway.events import Outcome, Output, RequestKind
 from wattline_runtime.gateway.record_streams.lines import NO_JSON, Lines, LineTooLong, one_line
 from wattline_runtime.gateway.record_streams.retries import retry_delay_s
+from wattline_runtime.gateway.record_streams.unsent import Unsent
 from wattline_runtime.gateway.record_streams.window import SeqReused, Window
 from wattline_runtime.wire import MAX_ITEM_BYTES
 
@@ -39,7 +40,7 @@ FINAL = ("deadline", "unknown_service")
 EXPECTED = 'expected {"input": …}, optionally with "seq"'
 
 Answer = asyncio.Future[bytes | None]
-"""The line of a record; None: the gateway stops."""
+"""The line of a record; None: the gateway stops, or the connection is to end."""
 Count = Callable[[int, str, float], None]
 """Count a record: status, reason, seconds."""
 
@@ -77,6 +78,11 @@ class End(NamedTuple):
     message: str
 
 
+FULL = End(
+    "answers_full",
+    "the answers that wait for your connections fill the gateway's memory: read faster, or open "
+    "fewer; connect again and send the records behind `after`",
+)
 REVOKED = End("unauthorized", "the API key is no longer valid for this service")
 
 
@@ -98,14 +104,18 @@ class Ask(NamedTuple):
     """None: the gateway is open. Raises KeyRevoked."""
     has_left: Callable[[], bool] = lambda: False
     """Whether the client has disconnected, while it is not read from."""
+    client: str = ""
+    """What its unsent answers are counted by."""
 
 
 class Computing:
     """Answers records, whether or not their client is still connected."""
 
-    def __init__(self, answers: Answers, ask: Ask, window: Window[Answer], count: Count) -> None:
+    def __init__(
+        self, answers: Answers, ask: Ask, window: Window[Answer], count: Count, unsent: Unsent
+    ) -> None:
         self._answers, self._ask, self._count = answers, ask, count
-        self._window = window
+        self._window, self.unsent = window, unsent
         self._tasks: set[asyncio.Task[bytes | None]] = set()
 
     def known(self, seq: int, given: bytes) -> Answer | None:
@@ -143,6 +153,8 @@ class Computing:
             outcome = await self._try(data, deadline_s)
             if isinstance(outcome, Output):
                 self._spend(outcome)
+                if not self.unsent.admits(seq, len(outcome.body)):
+                    return None
                 output = None if outcome.is_bytes else one_line(outcome.body)
                 if output is None:
                     return self._failed(seq, "model_error", NO_JSON, start_s)
@@ -214,7 +226,8 @@ class RecordStream:
                 self._reading.cancel()
 
     def replace(self, end: End) -> None:
-        """As `stop`, for a client that has another connection: nothing in flight is sent here."""
+        """As `stop`, for a client that has another connection, or reads too slowly: nothing in
+        flight is sent here."""
         self._note_unread()
         self.stop(end)
         self._end = end
@@ -369,6 +382,7 @@ class RecordStream:
                 self._in_flight.clear()
                 break
             self._in_flight.popleft()
+            self._computing.unsent.sent(seq)
             self._in_flight_bytes -= record_bytes
             self._largest_bytes = max(self._largest_bytes, len(line))
             self.sent_seq = seq

@@ -8,7 +8,9 @@ from math import inf
 
 from starlette.types import Receive, Scope, Send
 
+from wattline_protocol.http.limits import client_key
 from wattline_protocol.http.scope_notes import LONG_BODY, LongBody, has_client_left
+from wattline_protocol.http.unread import UnreadAnswers
 from wattline_runtime.gateway.access.check import Access
 from wattline_runtime.gateway.access.key_ring import ApiKey
 from wattline_runtime.gateway.access.priority import rank_of
@@ -21,6 +23,7 @@ from wattline_runtime.gateway.errors import BadRequest
 from wattline_runtime.gateway.infer import KINDS
 from wattline_runtime.gateway.record_streams.kept_streams import Kept, KeptStreams, Name
 from wattline_runtime.gateway.record_streams.record_stream import (
+    FULL,
     REVOKED,
     Answer,
     Ask,
@@ -29,6 +32,7 @@ from wattline_runtime.gateway.record_streams.record_stream import (
     KeyRevoked,
     RecordStream,
 )
+from wattline_runtime.gateway.record_streams.unsent import MOST_UNSENT_BYTES, Unsent
 from wattline_runtime.gateway.shell import GatewayShell
 
 PATH = "/v1/services/{service}/stream"
@@ -52,6 +56,7 @@ class StreamApp:
         self._access = access
         self._kept: KeptStreams[Answer, RecordStream] = KeptStreams()
         self._open: dict[RecordStream, Ask] = {}
+        self._unsent = UnreadAnswers(MOST_UNSENT_BYTES)
         self._checks: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,6 +76,7 @@ class StreamApp:
             self._config.client_timeout_s / 2,
             partial(self._key, key, service),
             partial(has_client_left, scope),
+            _client(scope, key),
         )
         after, stream_id = _after(scope), _id(scope)
         scope[LONG_BODY] = LongBody(inf, is_paced=True)
@@ -85,9 +91,12 @@ class StreamApp:
         kept: Kept[Answer, RecordStream] = Kept()
         computing = self._computing(ask, kept)
         try:
-            await self._serve(RecordStream(computing, ask, after), ask, "", receive, send)
+            stream = RecordStream(computing, ask, after)
+            computing.unsent.end = partial(stream.replace, FULL)
+            await self._serve(stream, ask, "", receive, send)
         finally:
             computing.cancel()
+            computing.unsent.close()
 
     async def _serve_named(
         self, name: Name, ask: Ask, after: int, receive: Receive, send: Send
@@ -99,12 +108,15 @@ class StreamApp:
             kept.note = before.note  # its client may return before its end was seen
         for answer in kept.window.acknowledge(after):
             answer.cancel()
-        stream = kept.holder = RecordStream(self._computing(ask, kept), ask, after)
+        computing = self._computing(ask, kept)
+        stream = kept.holder = RecordStream(computing, ask, after)
+        computing.unsent.end = partial(stream.replace, FULL)
         note, kept.note = kept.note, ""
         try:
             await self._serve(stream, ask, note, receive, send)
         finally:
             self._kept.close(name, stream, stream.note, time.monotonic())
+            computing.unsent.close()
 
     async def _serve(
         self, stream: RecordStream, ask: Ask, note: str, receive: Receive, send: Send
@@ -122,7 +134,8 @@ class StreamApp:
 
     def _computing(self, ask: Ask, kept: Kept[Answer, RecordStream]) -> Computing:
         count = partial(self._shell.stats.count, ask.service)
-        return Computing(self._answers, ask, kept.window, count)
+        unsent = Unsent(ask.client, self._unsent)
+        return Computing(self._answers, ask, kept.window, count, unsent)
 
     def _key(self, key: ApiKey | None, service: str) -> ApiKey | None:
         """The key, as long as it is valid. Raises KeyRevoked."""
@@ -163,6 +176,14 @@ class StreamApp:
                     stream.stop(REVOKED)
         if self._open or len(self._kept):
             self._plan_check()
+
+
+def _client(scope: Scope, key: ApiKey | None) -> str:
+    """What unsent answers are counted by: the key, or the address at an open gateway."""
+    if key is not None:
+        return key.grant.digest
+    client = scope.get("client")
+    return client_key(client[0]) if client else ""
 
 
 def _after(scope: Scope) -> int:
