@@ -8,6 +8,7 @@ model is for accounting only: the safety bound is the site file's worst case.
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -40,11 +41,13 @@ class SysfsSensors:
         self._rest_mw: deque[int] = deque(maxlen=STEADY_READINGS)
         self._cpus = os.cpu_count() or 1
         self._busy = BusyMeter()
-        psutil.cpu_percent(None)  # the first call has nothing to compare with
+        self._cpu_pct, self._memory_used_bytes = 0.0, 0
+        self._read_proc()  # the first call has nothing to compare with
 
     def read(self, gpu_mw: int, psu_efficiency_permille: int) -> HostReading:
         """Current reading; `gpu_mw` is the GPUs' draw, to split the node's power."""
-        cpu_pct = psutil.cpu_percent(None)
+        self._read_proc()
+        cpu_pct = self._cpu_pct
         node_mw = self._hwmon.node_mw()
         now_s = time.monotonic()
         rapl_mw = self._rapl.read_mw(now_s)
@@ -62,7 +65,7 @@ class SysfsSensors:
         disk_bytes, disk_used_bytes = _disk(self._work_dir)
         return HostReading(
             cpu_pct=cpu_pct,
-            memory_used_bytes=psutil.virtual_memory().used,
+            memory_used_bytes=self._memory_used_bytes,
             node_mw=node_mw,
             source=source,
             inlet_c=self._hwmon.inlet_c(),
@@ -78,6 +81,12 @@ class SysfsSensors:
         """Release files."""
         self._rapl.close()
         self._hwmon.close()
+
+    def _read_proc(self) -> None:
+        """The last values stay where none can be read: no descriptor may be left for it."""
+        with suppress(OSError):
+            self._cpu_pct = psutil.cpu_percent(None)
+            self._memory_used_bytes = psutil.virtual_memory().used
 
 
 def _disk(work_dir: Path | None) -> tuple[int | None, int | None]:

@@ -1,6 +1,7 @@
 """Host sensors over fixture trees: what is measured, what is not there, what is refused."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,16 @@ def test_a_file_system_that_is_gone_is_not_measured(tmp_path: Path) -> None:
 
 def test_the_model_grows_with_load() -> None:
     assert modelled_mw(224, 100.0) - modelled_mw(224, 0.0) == 224 * 2_500
+
+
+def test_without_a_descriptor_for_it_the_last_load_stays(tmp_path: Path) -> None:
+    sensors = SysfsSensors(tmp_path)
+    before = sensors.read(0, 1000)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        after = sensors.read(0, 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert after.cpu_pct == before.cpu_pct
+    assert after.memory_used_bytes == before.memory_used_bytes > 0
