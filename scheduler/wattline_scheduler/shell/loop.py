@@ -184,14 +184,13 @@ class Loop:
         effects += self._turns.serve()
         for number, request in self._services.http_api.receive():
             effects += self._handle_api_request(number, request)
-        effects += self._handle_due()
+        if not self._turns.defers_due:
+            effects += self._handle_due()
         self._carry_out(effects)
         now = self._clock()
         self._clients.flush(now.mono_s)
-        if len(self._watches):
-            shown = self._watches.show(self._newest_event(), self._state.journal.newest_act)
-            if shown:
-                self._carry_out(shown)
+        if shown := self._watches.show(self._newest_event(), self._state.journal.newest_act):
+            self._carry_out(shown)
         self._garbage.tick(now.mono_s)
         self._note_step(began.mono_s)
 

@@ -22,6 +22,8 @@ from wattline_protocol.wire.client_messages import (
     Submit,
     Submitted,
 )
+from wattline_scheduler.core.model.effects import Effect
+from wattline_scheduler.shell.clients import client_turns
 from wattline_scheduler.shell.clients.client_turns import CLIENTS_S
 from wattline_scheduler.shell.run import read_clock
 
@@ -67,6 +69,23 @@ def test_others_are_answered_between_the_parts_of_a_question(
     assert isinstance(explained, Response)
     assert isinstance(explained.answer, Explained)
     assert explained.answer.explain.state == "PENDING"
+
+
+def test_what_is_due_has_the_third_step_after_an_overrun_for_itself(
+    stepped: Stepped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_turns, "OVERRUN_CPU_S", -1.0)
+    due: list[int] = []
+    handle_due = stepped.loop._handle_due
+
+    def noted() -> list[Effect]:
+        due.append(stepped.steps)
+        return handle_due()
+
+    monkeypatch.setattr(stepped.loop, "_handle_due", noted)
+    for _ in range(6):
+        stepped.step()
+    assert due == [2, 5]
 
 
 FLOOD = 40

@@ -126,7 +126,7 @@ def select(
         return _named(state, asker, filters, ended)
     found = [
         target
-        for job in state.work.jobs.values()
+        for job in (state.work.jobs if has_ended else state.work.open).values()
         if asker.may_act_on(job) and (target := filters.part_of(Target(job.id, job))) is not None
     ]
     return sorted(found, key=lambda target: target.number)

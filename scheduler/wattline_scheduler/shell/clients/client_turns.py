@@ -5,8 +5,13 @@ are on time whatever is requested. The next member is chosen by the cost of each
 (`fair_queue`). Long work is done in parts of `PART_S`, one piece of long work of a member at a
 time, in a separate lane: a long list does not delay what the same member submits meanwhile. So an
 answer to long work is ready some steps later, and later requests may be answered first.
+
+An act on an array of 10,000 tasks is not divided. After such an overrun one more step serves
+clients alone, so that others have their answers, and the third one what is due alone: the act, a
+plan and the transactions of both would be one step of 0.3 s.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +26,9 @@ from wattline_scheduler.time_slices import Parts, go_on
 
 CLIENTS_S = 0.025
 """Time per step for clients; a request that is being served then is completed."""
+
+OVERRUN_CPU_S = 2 * CLIENTS_S
+"""CPU time of a step's requests beyond which what is due waits for two steps."""
 
 PART_S = 0.005
 """Time per turn for long work; the part under way then is completed."""
@@ -59,11 +67,16 @@ class ClientTurns:
         clock: Callable[[], Now],
         answer: Callable[[Session, Ask], list[Effect]],
         failed: Callable[[Session, int, str, Exception], list[Effect]],
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """`failed`: handles an error raised by an answer or a part of one; raises it again where
         the state may have been changed."""
         self._endpoint, self._clock, self._answer, self._failed = endpoint, clock, answer, failed
+        self._cpu_clock = cpu_clock
         self._queue: FairQueue[Incoming | LongRequest] = FairQueue(LIMITS)
+        self.defers_due = False
+        """Whether what is due waits for a later step."""
+        self._is_due_next = False
 
     def take_in(self) -> None:
         """Queue requests received; those beyond a member's limits are refused."""
@@ -91,8 +104,12 @@ class ClientTurns:
         return []
 
     def serve(self) -> list[Effect]:
-        """Serve members in turn, for `CLIENTS_S` at most."""
+        """Serve members in turn, for `CLIENTS_S` at most; none in the step of what was deferred."""
+        if self._is_due_next:
+            self._is_due_next = self.defers_due = False
+            return []
         effects: list[Effect] = []
+        began_s = self._cpu_clock()
 
         def serve(_: str, item: Incoming | LongRequest, __: Now) -> float:
             done = self._served(item)
@@ -100,6 +117,8 @@ class ClientTurns:
             return ROW_S * sum(isinstance(effect, Save) for effect in done)
 
         self._queue.serve(self._clock, CLIENTS_S, serve)
+        has_overrun = self._cpu_clock() - began_s > OVERRUN_CPU_S
+        self._is_due_next, self.defers_due = self.defers_due, self.defers_due or has_overrun
         return effects
 
     def next_in_s(self) -> float | None:

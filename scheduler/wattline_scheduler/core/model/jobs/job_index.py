@@ -202,7 +202,8 @@ class Workload:
         job = gang.job
         job.count[before] -= 1
         job.count[after] += 1
-        self.count_live(job, int(after in LIVE) - int(before in LIVE))
+        if (before in LIVE) != (after in LIVE):
+            self.count_live(job, int(after in LIVE) - int(before in LIVE))
         if after == "pending" and job.reads:
             self.with_data[job.id] = job
             self.is_data_new = True

@@ -25,7 +25,12 @@ from wattline_scheduler.core.model.effects import Effect, Reply
 from wattline_scheduler.core.requests.selection import Asker
 from wattline_scheduler.shell.clients import client_turns
 from wattline_scheduler.shell.clients.client_endpoint import Session
-from wattline_scheduler.shell.clients.client_turns import CLIENTS_S, PART_S, ClientTurns
+from wattline_scheduler.shell.clients.client_turns import (
+    CLIENTS_S,
+    OVERRUN_CPU_S,
+    PART_S,
+    ClientTurns,
+)
 from wattline_scheduler.shell.clients.questions import Reads
 from wattline_scheduler.time_slices import Parts
 
@@ -56,9 +61,14 @@ class Scene:
     def __init__(self, reads: Reads | None = None) -> None:
         self.pipe, self.endpoint = greeted(b"ada", "ada")
         self.clock, self._reads = Clock(), reads
-        self.turns = ClientTurns(self.endpoint, self.clock, self._answer, fails)
+        self.turns = ClientTurns(self.endpoint, self.clock, self._answer, fails, self._used_s)
+        self.cost_s = COST_S
         self.order: list[tuple[bytes, int]] = []
         """Plain requests in the order in which they were served."""
+
+    def _used_s(self) -> float:
+        """CPU time so far."""
+        return self.clock.passed_s
 
     def joins(self, user: str) -> None:
         self.pipe.arrives(ClientHello(PROTOCOL_VERSION, "t"), user.encode(), user=user)
@@ -86,7 +96,7 @@ class Scene:
                 look = partial(self._reads.what_if, asker, ask.request)
                 return self.turns.later(session, ask.ask, look)
             case _:
-                self.clock.passed_s += COST_S
+                self.clock.passed_s += self.cost_s
                 self.order.append((session.connection, ask.ask))
                 return [Reply(session.connection, ask.ask, Done(""))]
 
@@ -131,6 +141,17 @@ def test_a_step_serves_clients_no_longer_than_it_may(scene: Scene) -> None:
         served += len(scene.step())
         assert scene.clock.passed_s - began_s < CLIENTS_S + COST_S
         assert scene.turns.next_in_s() is not None or served == 100
+
+
+def test_after_an_overrun_clients_have_a_step_and_then_what_is_due(scene: Scene) -> None:
+    scene.joins("bob")
+    scene.cost_s = 2 * OVERRUN_CPU_S
+    scene.asks("ada", 1)
+    seen = [([reply.client for reply in scene.step()], scene.turns.defers_due)]
+    scene.asks("bob", 1)
+    scene.asks("ada", 2)
+    seen += [([reply.client for reply in scene.step()], scene.turns.defers_due) for _ in range(3)]
+    assert seen == [([b"ada"], True), ([b"bob"], True), ([], False), ([b"ada"], True)]
 
 
 def test_a_member_that_used_up_its_allowance_waits_and_others_do_not(scene: Scene) -> None:
