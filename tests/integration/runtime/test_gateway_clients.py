@@ -235,7 +235,7 @@ def test_a_body_that_was_refused_is_not_read_for_ever(stack: Stack, connect: Con
 
 
 def test_a_body_at_the_limit_is_served_and_one_above_it_is_refused(stack: Stack) -> None:
-    stack.start_gateway(*SMALL)
+    stack.start_gateway()
     stack.start_worker()
     assert stack.infer(ECHO).status_code == 200
     assert stack.infer(b'{"input":"' + b"x" * 1024 * 1024 + b'"}').status_code == 413

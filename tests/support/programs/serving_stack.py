@@ -226,8 +226,12 @@ class Stack:
         return httpx.post(url, content=content, headers=headers, timeout=30)
 
     def _listed(self) -> Any:
-        """None while a limit of connections refuses this one: the one before may still count."""
-        body = httpx.get(self.url("/v1/services"), timeout=30).json()
+        """None while a limit refuses this one: of connections, as the last one may still count,
+        or of time, where this process is late to send its request."""
+        try:
+            body = httpx.get(self.url("/v1/services"), timeout=30).json()
+        except httpx.RemoteProtocolError:
+            return None
         return body if "services" in body else None
 
     def service(self, name: str = SERVICE) -> dict[str, Any]:
