@@ -70,7 +70,7 @@ class StateDir:
         write_whole(self.path / USAGE_NAME, msgspec.json.encode(usage), is_synced=False)
 
     def _check_place(self) -> None:
-        """Raises StateUnusable where the directory was deleted, and perhaps made anew."""
+        """Raises StateUnusable where the directory was deleted or replaced."""
         if self._lock is None:
             return
         lock = self.path / LOCK_NAME

@@ -208,6 +208,17 @@ def test_a_body_that_has_not_come_when_the_server_stops_is_refused_and_cleaned_u
 CHUNKED = b"POST / HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
+def _connected(kind: type[asyncio.Protocol], app: Any) -> tuple[Any, Memory]:
+    """A guarded connection to the application, for a running loop."""
+    protocol = guarded(kind, HttpGuard(HttpLimits()))
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
+    config.load()
+    made: Any = protocol
+    connection, transport = made(config, ServerState(), {}), Memory()
+    connection.connection_made(transport)
+    return connection, transport
+
+
 @pytest.mark.parametrize("kind", [H11Protocol, HttpToolsProtocol])
 @pytest.mark.parametrize(
     ("request_", "is_whole", "statuses"),
@@ -228,12 +239,7 @@ def test_what_is_malformed_is_refused_only_where_nothing_else_is_answered(
         await send({"type": "http.response.body", "body": b"}"})
 
     async def run() -> tuple[bytes, bool]:
-        protocol = guarded(kind, HttpGuard(HttpLimits()))
-        config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None)
-        config.load()
-        made: Any = protocol
-        connection, transport = made(config, ServerState(), {}), Memory()
-        connection.connection_made(transport)
+        connection, transport = _connected(kind, app)
         for one in (request_, b"no chunk\r\n\r\n"):
             connection.data_received(one)
             for _ in range(TURNS):
@@ -255,12 +261,7 @@ def test_what_is_malformed_behind_its_own_headers_has_one_answer_and_logs_no_err
     """The application begins after the refusal: its answer left a traceback for each request."""
 
     async def run() -> bytes:
-        protocol = guarded(kind, HttpGuard(HttpLimits()))
-        config = uvicorn.Config(_app, http=protocol, lifespan="off", log_config=None)
-        config.load()
-        made: Any = protocol
-        connection, transport = made(config, ServerState(), {}), Memory()
-        connection.connection_made(transport)
+        connection, transport = _connected(kind, _app)
         connection.data_received(CHUNKED + b"no chunk\r\n\r\n")
         for _ in range(TURNS):
             await asyncio.sleep(0)

@@ -178,9 +178,9 @@ class _BoundedChunks:
 class _NotedEnd:
     """Precedes the class of httptools, whose attributes it uses.
 
-    uvicorn notes the end of a connection for the last request that it has read. The one before it
-    that is answered would be computed for nobody, and its answer raises an error: a traceback in
-    the log for each connection that a client leaves so.
+    uvicorn notes the end of a connection for the last request that it has read. An earlier request,
+    whose answer is under way, would run on, and its answer would raise an error: a traceback in the
+    log for each such connection.
     """
 
     _answered: Any = None
